@@ -1,0 +1,243 @@
+/* The epoll backend: where there is no io_uring, for whatever reason.
+ *
+ * A miss on a socket or pipe waits for readiness and is attempted again; a sleep waits
+ * on a timerfd; everything else goes to a worker. An fd is in the epoll set only while
+ * a flight waits for it (EPOLLONESHOT, removed when it fires), so fds that the program
+ * or its user closes leave nothing behind. Called through backend_ops only. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#include "attempt.h"
+#include "engine_private.h"
+
+enum { EVENTS_MAX = 64 };
+
+static int64_t
+control(struct engine *engine, int command, int fd, uint32_t events, uint64_t data)
+{
+    struct epoll_event event = {.events = events, .data.u64 = data};
+    return engine_call(engine, __NR_epoll_ctl, (uint64_t)engine->epoll_fd,
+                       (uint64_t)command, (uint64_t)fd, (uintptr_t)&event, 0, 0);
+}
+
+static void
+epoll_end(struct engine *engine)
+{
+    if (engine->epoll_fd >= 0) {
+        engine_call(engine, __NR_close, (uint64_t)engine->epoll_fd, 0, 0, 0, 0, 0);
+        engine->epoll_fd = -1;
+    }
+}
+
+static int
+epoll_begin(struct engine *engine)
+{
+    int64_t res = engine_call(engine, __NR_epoll_create1, EPOLL_CLOEXEC, 0, 0, 0, 0, 0);
+    if (res < 0) {
+        return (int)res;
+    }
+    engine->epoll_fd = (int)res;
+    res = control(engine, EPOLL_CTL_ADD, engine->inbox_fd, EPOLLIN, TAG_INBOX);
+    if (res < 0) {
+        epoll_end(engine);
+    }
+    return (int)res;
+}
+
+static void
+forget_wait(struct flight *flight)
+{
+    struct engine *engine = flight->engine;
+    control(engine, EPOLL_CTL_DEL, flight->wait_fd, 0, 0);
+    if (flight->own_fd >= 0) {
+        engine_call(engine, __NR_close, (uint64_t)flight->own_fd, 0, 0, 0, 0, 0);
+        flight->own_fd = -1;
+    }
+    slot_give(flight);
+}
+
+/* Two flights may wait for one fd, the set holds it once: the second waits on a
+ * duplicate. */
+static int64_t
+add_duplicate(struct flight *flight, uint32_t events, uint64_t data)
+{
+    struct engine *engine = flight->engine;
+    int64_t fd = engine_call(engine, __NR_fcntl, (uint64_t)flight->wait_fd,
+                             F_DUPFD_CLOEXEC, 0, 0, 0, 0);
+    if (fd < 0) {
+        return fd;
+    }
+    int64_t res = control(engine, EPOLL_CTL_ADD, (int)fd, events, data);
+    if (res < 0) {
+        engine_call(engine, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+        return res;
+    }
+    flight->own_fd = (int)fd;
+    flight->wait_fd = (int)fd;
+    return 0;
+}
+
+static bool
+epoll_await_fd(struct flight *flight)
+{
+    if (flight->limited || slot_take(flight) < 0) {
+        return false;
+    }
+    uint32_t events = (uint16_t)flight->wait_mask | EPOLLONESHOT;
+    uint64_t data = slot_user_data(flight);
+    int64_t res =
+        control(flight->engine, EPOLL_CTL_ADD, flight->wait_fd, events, data);
+    if (res == -EEXIST) {
+        res = add_duplicate(flight, events, data);
+    }
+    if (res < 0) { /* EPERM: a file; anything else: a worker will find out */
+        slot_give(flight);
+        return false;
+    }
+    return true;
+}
+
+/* Only sleeps have a request of their own here: a timerfd. */
+static bool
+epoll_request(struct flight *flight, const uint64_t *args)
+{
+    const struct step *step = flight_step(flight);
+    bool plain = step->nr == __NR_nanosleep;
+    uint64_t clock = plain ? CLOCK_MONOTONIC : args[0];
+    struct itimerspec time = {0};
+    if (step->op->opcode != RING_TIMEOUT ||
+        memory_read(flight, &time.it_value, args[plain ? 0 : 2], 16) < 0) {
+        return false;
+    }
+    struct engine *engine = flight->engine;
+    int64_t fd = engine_call(engine, __NR_timerfd_create, clock,
+                             TFD_CLOEXEC | TFD_NONBLOCK, 0, 0, 0, 0);
+    if (fd < 0) {
+        return false;
+    }
+    uint64_t absolute = !plain && args[1] == TIMER_ABSTIME ? TFD_TIMER_ABSTIME : 0;
+    engine_call(engine, __NR_timerfd_settime, (uint64_t)fd, absolute, (uintptr_t)&time,
+                0, 0, 0);
+    flight->own_fd = (int)fd;
+    flight->wait_fd = (int)fd;
+    flight->wait_mask = POLLIN;
+    flight->limited = false;
+    flight->awaits_fd = epoll_await_fd(flight);
+    if (!flight->awaits_fd) {
+        engine_call(engine, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+        flight->own_fd = -1;
+    }
+    return flight->awaits_fd;
+}
+
+static void
+epoll_cancel(struct flight *flight)
+{
+    forget_wait(flight); /* nothing is lent here: it can land in the next turn */
+    flight->awaits_fd = false;
+    engine_ready(flight->engine, flight);
+}
+
+static void
+epoll_event(struct engine *engine, const struct epoll_event *event, bool *watched)
+{
+    struct flight *flight;
+    engine->stats.completed += 1;
+    switch (tag_of(event->data.u64)) {
+    case TAG_FLIGHT:
+        flight = slot_find(engine, event->data.u64);
+        if (flight == NULL) {
+            engine->stats.stale += 1;
+            return;
+        }
+        forget_wait(flight);
+        engine_completed(flight, (int64_t)event->events);
+        return;
+    case TAG_WATCH:
+        *watched = true;
+        return;
+    case TAG_INBOX:
+        engine_drain_inbox(engine);
+        return;
+    case TAG_IGNORE:
+        return;
+    }
+}
+
+static int64_t
+wait_for_events(struct engine *engine, struct epoll_event *events, int64_t timeout_ns)
+{
+    struct ring_timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    uint64_t limit = timeout_ns < 0 ? 0 : (uintptr_t)&ts;
+    int64_t res =
+        engine_call(engine, __NR_epoll_pwait2, (uint64_t)engine->epoll_fd,
+                    (uintptr_t)events, EVENTS_MAX, limit, 0, 0); /* 5.11 */
+    if (res == -ENOSYS || res == -EPERM) {
+        int64_t ms = timeout_ns < 0 ? -1 : (timeout_ns + 999999) / 1000000;
+        res = engine_call(engine, __NR_epoll_pwait, (uint64_t)engine->epoll_fd,
+                          (uintptr_t)events, EVENTS_MAX,
+                          (uint64_t)(ms > INT32_MAX ? INT32_MAX : ms), 0, 0);
+    }
+    return res;
+}
+
+static int
+epoll_wait_turn(struct engine *engine, int64_t timeout_ns, bool *watched)
+{
+    struct epoll_event events[EVENTS_MAX];
+    if (timeout_ns != 0) {
+        engine_lock_release(engine);
+    }
+    int64_t res = wait_for_events(engine, events, timeout_ns);
+    if (timeout_ns != 0) {
+        engine_lock_acquire(engine);
+    }
+    engine->ring.enters += 1;
+    for (int64_t i = 0; i < res; i++) {
+        epoll_event(engine, &events[i], watched);
+    }
+    return res < 0 ? (int)res : 0;
+}
+
+static int
+epoll_fd(const struct engine *engine)
+{
+    return engine->epoll_fd;
+}
+
+static int
+epoll_watch(struct engine *engine, int fd)
+{
+    if (engine->watched_fd >= 0) {
+        control(engine, EPOLL_CTL_DEL, engine->watched_fd, 0, 0);
+    }
+    engine->watched_fd = fd;
+    return fd < 0 ? 0 : (int)control(engine, EPOLL_CTL_ADD, fd, EPOLLIN, TAG_WATCH);
+}
+
+static bool
+epoll_pending(const struct engine *engine)
+{
+    (void)engine;
+    return false;
+}
+
+const struct backend_ops backend_epoll = {
+    .name = "epoll",
+    .open = epoll_begin,
+    .close = epoll_end,
+    .forget = epoll_end,
+    .request = epoll_request,
+    .await_fd = epoll_await_fd,
+    .cancel = epoll_cancel,
+    .wait = epoll_wait_turn,
+    .fd = epoll_fd,
+    .watch = epoll_watch,
+    .pending = epoll_pending,
+};

@@ -1,0 +1,227 @@
+/* The io_uring backend: a miss becomes one request, its completion resumes the flight.
+ *
+ * Also in the ring: a multishot poll of the workers' eventfd and a one-shot poll of the
+ * host's watched fd, armed again before each wait, because a multishot poll reports
+ * edges and the host's readers want levels. Called by engine.c and run.c through
+ * backend_ops only. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+
+#include "engine_private.h"
+
+static int
+uring_open(struct engine *engine)
+{
+    return ring_open(&engine->ring, engine->kernel, engine->options.sq_entries);
+}
+
+static void
+uring_close(struct engine *engine)
+{
+    ring_close(&engine->ring);
+}
+
+static void
+uring_forget(struct engine *engine)
+{
+    ring_forget(&engine->ring);
+}
+
+/* Room and a slot for a request of the flight, or why not. */
+static bool
+uring_admit(struct flight *flight, uint32_t count)
+{
+    if (!ring_room(&flight->engine->ring, count)) {
+        flight->starved = true;
+        return false;
+    }
+    return slot_take(flight) == 0;
+}
+
+static bool
+uring_request(struct flight *flight, const uint64_t *args)
+{
+    struct ring *ring = &flight->engine->ring;
+    const struct op *op = flight_step(flight)->op;
+    if (op->prepare == NULL || !ring_has(ring, op->opcode) || !uring_admit(flight, 1)) {
+        return false;
+    }
+    struct sqe *sqe = ring_reserve(ring);
+    if (op->prepare(flight, args, sqe) == OP_MISS) {
+        ring_unreserve(ring);
+        slot_give(flight);
+        return false;
+    }
+    sqe->user_data = slot_user_data(flight);
+    return true;
+}
+
+static bool
+uring_await_fd(struct flight *flight)
+{
+    struct ring *ring = &flight->engine->ring;
+    if (!uring_admit(flight, 2)) {
+        flight->starved = false; /* a worker can wait as well */
+        return false;
+    }
+    struct sqe *sqe = ring_reserve(ring);
+    sqe->opcode = RING_POLL_ADD;
+    sqe->fd = flight->wait_fd;
+    sqe->op_flags = (uint16_t)flight->wait_mask;
+    sqe->user_data = slot_user_data(flight);
+    if (flight->limited) {
+        sqe->flags = SQE_LINK;
+        struct sqe *limit = ring_reserve(ring);
+        limit->opcode = RING_LINK_TIMEOUT;
+        limit->fd = -1;
+        limit->address = (uintptr_t)flight->times;
+        limit->length = 1;
+        limit->user_data = TAG_IGNORE;
+    }
+    return true;
+}
+
+static void
+uring_cancel(struct flight *flight)
+{
+    struct sqe *sqe = ring_reserve(&flight->engine->ring);
+    flight->cancel_due = sqe == NULL;
+    if (sqe == NULL) {
+        flight->engine->cancels_due = true; /* again before the next wait */
+        return;
+    }
+    sqe->opcode = RING_ASYNC_CANCEL;
+    sqe->fd = -1;
+    sqe->address = slot_user_data(flight);
+    sqe->user_data = TAG_IGNORE;
+}
+
+static void
+cancel_again(struct engine *engine)
+{
+    engine->cancels_due = false;
+    for (struct flight *flight = engine->in_air; flight != NULL;
+         flight = flight->following) {
+        if (flight->cancel_due && flight->place == PLACE_RING) {
+            uring_cancel(flight);
+        }
+    }
+}
+
+static void
+arm_poll(struct engine *engine, int fd, uint32_t multi, enum tag tag, bool *armed)
+{
+    struct sqe *sqe = fd >= 0 && !*armed ? ring_reserve(&engine->ring) : NULL;
+    if (sqe == NULL) {
+        return;
+    }
+    sqe->opcode = RING_POLL_ADD;
+    sqe->fd = fd;
+    sqe->op_flags = POLLIN;
+    sqe->length = multi;
+    sqe->user_data = tag | (uint64_t)(uint32_t)fd << 4;
+    *armed = true;
+}
+
+static void
+uring_reap(struct engine *engine, const struct cqe *cqe, bool *watched)
+{
+    struct flight *flight;
+    engine->stats.completed += 1;
+    switch (tag_of(cqe->user_data)) {
+    case TAG_FLIGHT:
+        flight = slot_find(engine, cqe->user_data);
+        if (flight == NULL) {
+            engine->stats.stale += 1;
+            return;
+        }
+        slot_give(flight);
+        engine_completed(flight, cqe->result);
+        return;
+    case TAG_WATCH:
+        if (cqe->user_data >> 4 == (uint32_t)engine->watched_fd) {
+            engine->watch_armed = false;
+            *watched = *watched || cqe->result > 0;
+        }
+        return;
+    case TAG_INBOX:
+        engine->inbox_armed = (cqe->flags & CQE_F_MORE) != 0;
+        engine_drain_inbox(engine);
+        return;
+    case TAG_IGNORE:
+        return;
+    }
+}
+
+static int
+uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
+{
+    struct ring *ring = &engine->ring;
+    if (engine->cancels_due) {
+        cancel_again(engine);
+    }
+    arm_poll(engine, engine->inbox_fd, POLL_ADD_MULTI, TAG_INBOX, &engine->inbox_armed);
+    arm_poll(engine, engine->watched_fd, 0, TAG_WATCH, &engine->watch_armed);
+    int res = 0;
+    struct cqe cqe;
+    bool some = ring_next(ring, &cqe);
+    if (some) {
+        uring_reap(engine, &cqe, watched);
+        timeout_ns = 0;
+    }
+    if (timeout_ns != 0) {
+        engine_lock_release(engine);
+        res = ring_enter(ring, timeout_ns);
+        engine_lock_acquire(engine);
+    } else if (ring_wants_enter(ring)) {
+        res = ring_enter(ring, 0);
+    }
+    while (ring_next(ring, &cqe)) {
+        uring_reap(engine, &cqe, watched);
+    }
+    return res;
+}
+
+static int
+uring_fd(const struct engine *engine)
+{
+    return engine->ring.fd;
+}
+
+static int
+uring_watch(struct engine *engine, int fd)
+{
+    if (engine->watch_armed) { /* a completion for the old fd is recognised by its tag */
+        struct sqe *sqe = ring_reserve(&engine->ring);
+        if (sqe != NULL) {
+            sqe->opcode = RING_ASYNC_CANCEL;
+            sqe->fd = -1;
+            sqe->address = TAG_WATCH | (uint64_t)(uint32_t)engine->watched_fd << 4;
+            sqe->user_data = TAG_IGNORE;
+        }
+    }
+    engine->watch_armed = false;
+    engine->watched_fd = fd;
+    return 0;
+}
+
+static bool
+uring_pending(const struct engine *engine)
+{
+    return ring_wants_enter(&engine->ring);
+}
+
+const struct backend_ops backend_uring = {
+    .name = "uring",
+    .open = uring_open,
+    .close = uring_close,
+    .forget = uring_forget,
+    .request = uring_request,
+    .await_fd = uring_await_fd,
+    .cancel = uring_cancel,
+    .wait = uring_wait,
+    .fd = uring_fd,
+    .watch = uring_watch,
+    .pending = uring_pending,
+};

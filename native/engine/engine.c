@@ -1,0 +1,422 @@
+/* The engine: creation, turns, the ready queue, slots, closing. See engine.h.
+ *
+ * A turn reads: wait for completions → what came back from workers → run what is ready
+ * → report landings. Completions never run a flight from inside the reaping: they put
+ * it into the ready queue, so no stack grows and no order surprises. */
+#define _GNU_SOURCE
+#include "engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+
+#include "engine_private.h"
+
+/* --- fork --------------------------------------------------------------------------- */
+
+static uint32_t fork_generation; /* counted in each child */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void
+count_fork(void)
+{
+    fork_generation += 1;
+}
+
+static void
+watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
+bool
+engine_is_forked(const struct engine *engine)
+{
+    return engine->forks != fork_generation;
+}
+
+/* --- queues, slots ------------------------------------------------------------------ */
+
+bool
+queue_is_empty(const struct flight_queue *queue)
+{
+    return queue->first == NULL;
+}
+
+void
+queue_push(struct flight_queue *queue, struct flight *flight)
+{
+    flight->link = NULL;
+    if (queue->last != NULL) {
+        queue->last->link = flight;
+    } else {
+        queue->first = flight;
+    }
+    queue->last = flight;
+}
+
+struct flight *
+queue_pop(struct flight_queue *queue)
+{
+    struct flight *flight = queue->first;
+    queue->first = flight->link;
+    if (queue->first == NULL) {
+        queue->last = NULL;
+    }
+    flight->link = NULL;
+    return flight;
+}
+
+void
+engine_ready(struct engine *engine, struct flight *flight)
+{
+    flight->place = PLACE_READY;
+    queue_push(&engine->ready, flight);
+}
+
+static int
+slots_grow(struct engine *engine)
+{
+    uint32_t count = engine->slots_count ? engine->slots_count * 2 : 64;
+    if (count > FLIGHTS_MAX * 2) {
+        return -ENOMEM;
+    }
+    struct slot *slots = realloc(engine->slots, count * sizeof(*slots));
+    if (slots == NULL) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = engine->slots_count; i < count; i++) {
+        slots[i] = (struct slot){.generation = 1, .next_free = i + 1};
+    }
+    slots[count - 1].next_free = SLOT_NONE;
+    engine->slots_free = engine->slots_count;
+    engine->slots = slots;
+    engine->slots_count = count;
+    return 0;
+}
+
+int
+slot_take(struct flight *flight)
+{
+    struct engine *engine = flight->engine;
+    assert(flight->slot == SLOT_NONE);
+    if (engine->slots_free == SLOT_NONE && slots_grow(engine) < 0) {
+        return -ENOMEM;
+    }
+    struct slot *slot = &engine->slots[engine->slots_free];
+    flight->slot = engine->slots_free;
+    flight->generation = slot->generation;
+    engine->slots_free = slot->next_free;
+    slot->flight = flight;
+    return 0;
+}
+
+void
+slot_give(struct flight *flight)
+{
+    struct engine *engine = flight->engine;
+    struct slot *slot = &engine->slots[flight->slot];
+    assert(slot->flight == flight);
+    slot->flight = NULL;
+    slot->generation += 1;
+    slot->next_free = engine->slots_free;
+    engine->slots_free = flight->slot;
+    flight->slot = SLOT_NONE;
+}
+
+uint64_t
+slot_user_data(const struct flight *flight)
+{
+    return TAG_FLIGHT | (uint64_t)flight->slot << 4 | flight->generation << 24;
+}
+
+struct flight *
+slot_find(struct engine *engine, uint64_t user_data)
+{
+    uint32_t index = (uint32_t)(user_data >> 4) & 0xfffff;
+    if (index >= engine->slots_count) {
+        return NULL;
+    }
+    struct slot *slot = &engine->slots[index];
+    bool current = (slot->generation & 0xffffffffff) == user_data >> 24;
+    return current ? slot->flight : NULL;
+}
+
+/* --- small things ------------------------------------------------------------------- */
+
+int64_t
+engine_call(const struct engine *engine, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+            uint64_t a3, uint64_t a4, uint64_t a5)
+{
+    const uint64_t args[6] = {a0, a1, a2, a3, a4, a5};
+    return engine->kernel->call(engine->kernel->context, nr, args);
+}
+
+void
+engine_lock_release(struct engine *engine)
+{
+    if (engine->host.lock_release != NULL) {
+        engine->host.lock_release(engine->host.context);
+    }
+}
+
+void
+engine_lock_acquire(struct engine *engine)
+{
+    if (engine->host.lock_acquire != NULL) {
+        engine->host.lock_acquire(engine->host.context);
+    }
+}
+
+void
+engine_wake(struct engine *engine)
+{
+    uint64_t one = 1;
+    engine_call(engine, __NR_write, (uint64_t)engine->inbox_fd, (uintptr_t)&one,
+                sizeof(one), 0, 0, 0);
+}
+
+void
+engine_drain_inbox(struct engine *engine)
+{
+    uint64_t count;
+    engine_call(engine, __NR_read, (uint64_t)engine->inbox_fd, (uintptr_t)&count,
+                sizeof(count), 0, 0, 0);
+}
+
+void
+engine_budget_reset(struct engine *engine)
+{
+    engine->turn_atoms = 0;
+    engine->turn_bytes = 0;
+}
+
+bool
+engine_budget_spent(const struct engine *engine)
+{
+    return engine->turn_atoms >= TURN_ATOMS_MAX || engine->turn_bytes >= TURN_BYTES_MAX;
+}
+
+enum backend
+engine_backend(const struct engine *engine)
+{
+    return engine->backend == &backend_uring ? BACKEND_URING : BACKEND_EPOLL;
+}
+
+int
+engine_backend_errno(const struct engine *engine)
+{
+    return engine->backend_errno;
+}
+
+int
+engine_fd(const struct engine *engine)
+{
+    return engine->backend->fd(engine);
+}
+
+int
+engine_watch(struct engine *engine, int fd)
+{
+    return engine->backend->watch(engine, fd);
+}
+
+bool
+engine_pending(const struct engine *engine)
+{
+    return !queue_is_empty(&engine->ready) || engine->backend->pending(engine);
+}
+
+bool
+engine_work(struct engine *engine)
+{
+    return workers_run_one(engine);
+}
+
+void
+engine_stats_get(const struct engine *engine, struct engine_stats *stats)
+{
+    *stats = engine->stats;
+    stats->enters = engine->ring.enters;
+    stats->submitted = engine->ring.submitted;
+    stats->overflows = engine->ring.overflows;
+    stats->workers = workers_alive((struct engine *)engine);
+}
+
+/* --- creation ----------------------------------------------------------------------- */
+
+static int
+engine_open_backend(struct engine *engine)
+{
+    enum backend wanted = engine->options.backend;
+    if (wanted != BACKEND_EPOLL) {
+        engine->backend = &backend_uring;
+        int res = engine->backend->open(engine);
+        if (res == 0 || wanted == BACKEND_URING) {
+            return res;
+        }
+        engine->backend_errno = -res;
+    }
+    engine->backend = &backend_epoll;
+    return engine->backend->open(engine);
+}
+
+int
+engine_create(struct engine **out, const struct kernel *kernel, const struct host *host,
+              const struct engine_options *options)
+{
+    struct engine *engine = calloc(1, sizeof(*engine));
+    if (engine == NULL) {
+        return -ENOMEM;
+    }
+    pthread_once(&fork_once, watch_forks);
+    engine->kernel = kernel;
+    engine->host = *host;
+    engine->options = *options;
+    if (engine->options.sq_entries == 0) {
+        engine->options.sq_entries = SQ_ENTRIES;
+    }
+    engine->forks = fork_generation;
+    engine->slots_free = SLOT_NONE;
+    engine->watched_fd = engine->epoll_fd = engine->ring.fd = -1;
+    int64_t fd = engine_call(engine, __NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0,
+                             0, 0);
+    if (fd < 0) {
+        free(engine);
+        return (int)fd;
+    }
+    engine->inbox_fd = (int)fd;
+    int res = engine_open_backend(engine);
+    if (res < 0) {
+        engine_call(engine, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+        free(engine);
+        return res;
+    }
+    workers_open(engine);
+    *out = engine;
+    return 0;
+}
+
+/* --- turns -------------------------------------------------------------------------- */
+
+int
+flight_launch(struct flight *flight)
+{
+    flight_fly(flight);
+    return flight_run(flight);
+}
+
+static void
+run_flight(struct engine *engine, struct flight *flight)
+{
+    if (flight_run(flight) == FLIGHT_LANDED) {
+        engine->host.landed(engine->host.context, flight);
+    }
+}
+
+/* What is ready now, not what becomes ready meanwhile: that is the next turn's. */
+static void
+run_ready(struct engine *engine)
+{
+    struct flight *last = engine->ready.last;
+    while (!queue_is_empty(&engine->ready) && !engine_budget_spent(engine)) {
+        struct flight *flight = queue_pop(&engine->ready);
+        bool was_last = flight == last;
+        run_flight(engine, flight);
+        if (was_last) {
+            return;
+        }
+    }
+}
+
+static void
+collect_inbox(struct engine *engine)
+{
+    struct flight *flight = workers_collect(engine);
+    while (flight != NULL) {
+        struct flight *next = flight->link;
+        engine_ready(engine, flight);
+        flight = next;
+    }
+}
+
+int
+engine_turn(struct engine *engine, int64_t timeout_ns, bool *watched)
+{
+    *watched = false;
+    if (engine_is_forked(engine)) {
+        return -ESRCH;
+    }
+    engine_budget_reset(engine);
+    if (!queue_is_empty(&engine->ready)) {
+        timeout_ns = 0;
+    }
+    if (engine->workers.interrupts != 0) {
+        workers_interrupt_again(engine);
+        bool longer = timeout_ns < 0 || timeout_ns > CANCEL_RESEND_NS;
+        timeout_ns = longer ? CANCEL_RESEND_NS : timeout_ns;
+    }
+    int res = engine->backend->wait(engine, timeout_ns, watched);
+    collect_inbox(engine);
+    run_ready(engine);
+    return res;
+}
+
+/* --- closing ------------------------------------------------------------------------ */
+
+static void
+free_memory(struct engine *engine)
+{
+    for (int i = 0; i < SIZE_CLASSES; i++) {
+        while (engine->pool[i] != NULL) {
+            struct flight *flight = engine->pool[i];
+            engine->pool[i] = flight->link;
+            free(flight);
+        }
+    }
+    free(engine->slots);
+    free(engine);
+}
+
+static int
+close_in_child(struct engine *engine)
+{
+    engine->backend->forget(engine);
+    workers_forget(engine);
+    engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);
+    free_memory(engine); /* flights in the air are the parent's, their memory stays */
+    return 0;
+}
+
+int
+engine_close(struct engine *engine)
+{
+    if (engine_is_forked(engine)) {
+        return close_in_child(engine);
+    }
+    engine->closing = true;
+    for (struct flight *flight = engine->in_air; flight != NULL;
+         flight = flight->following) {
+        flight_abandon(flight);
+    }
+    while (engine->in_air != NULL) {
+        bool watched;
+        if (engine->options.workers_max == 0) {
+            while (workers_run_one(engine)) {
+            }
+        }
+        engine_turn(engine, CANCEL_RESEND_NS, &watched);
+    }
+    if (engine->stats.prepared != 0) {
+        return -EBUSY;
+    }
+    workers_close(engine);
+    engine->backend->close(engine);
+    engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);
+    free_memory(engine);
+    return 0;
+}

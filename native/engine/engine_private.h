@@ -1,0 +1,105 @@
+/* The engine's inside, for the engine's own files: run.c, engine.c, backends, workers.
+ *
+ * Everything here belongs to the engine's thread, except what worker.h says. */
+#ifndef SYSLET_ENGINE_PRIVATE_H
+#define SYSLET_ENGINE_PRIVATE_H
+
+#include "engine.h"
+#include "flight.h"
+#include "ring.h"
+#include "worker.h"
+
+enum { SIZE_CLASSES = 10, SIZE_CLASS_FIRST = 11 }; /* 2 KiB ... 1 MiB */
+
+struct flight_queue { /* intrusive, first in first out; borrows its flights */
+    struct flight *first, *last;
+};
+
+struct backend_ops { /* how a miss waits; one implementation per backend */
+    const char *name;
+    int (*open)(struct engine *engine);
+    void (*close)(struct engine *engine);
+    void (*forget)(struct engine *engine); /* in a forked child */
+    /* The flight's current atom becomes a request. false: it cannot be one. */
+    bool (*request)(struct flight *flight, const uint64_t *args);
+    /* The flight waits until wait_fd is ready for wait_mask. */
+    bool (*await_fd)(struct flight *flight);
+    /* Asks for the early end of what `request` or `await_fd` started. */
+    void (*cancel)(struct flight *flight);
+    int (*wait)(struct engine *engine, int64_t timeout_ns, bool *watched);
+    int (*fd)(const struct engine *engine);
+    int (*watch)(struct engine *engine, int fd);
+    bool (*pending)(const struct engine *engine);
+};
+
+extern const struct backend_ops backend_uring;
+extern const struct backend_ops backend_epoll;
+
+struct slot {
+    struct flight *flight; /* borrowed; NULL: free */
+    uint64_t generation;
+    uint32_t next_free;
+};
+
+struct engine {
+    const struct kernel *kernel; /* borrowed: outlives the engine */
+    struct host host;            /* copied; its context is borrowed */
+    struct engine_options options;
+    const struct backend_ops *backend;
+    int backend_errno;
+    uint32_t forks; /* fork_generation at creation: another one in a forked child */
+
+    struct ring ring;
+    int epoll_fd;  /* owned; epoll backend */
+    int inbox_fd;  /* owned: eventfd the workers and engine_wake write to */
+    int watched_fd; /* borrowed from the host; -1 */
+    bool watch_armed, inbox_armed;
+    bool cancels_due; /* some cancellation found the ring full */
+    bool openat2_missing; /* seccomp or an old kernel: opens go to workers */
+
+    struct flight_queue ready;
+    struct flight *in_air; /* list head: every FLYING, CANCELLING, ORPHANED flight */
+    struct flight *pool[SIZE_CLASSES]; /* owned: landed and released */
+    uint32_t pooled[SIZE_CLASSES];
+    struct slot *slots; /* owned */
+    uint32_t slots_count, slots_free;
+
+    struct workers workers;
+    uint32_t turn_atoms;
+    uint64_t turn_bytes;
+    bool closing;
+    struct engine_stats stats;
+};
+
+/* run.c: runs a flight on the engine's thread until it lands or leaves. */
+int flight_run(struct flight *flight);
+/* run.c: runs a flight on a worker until its end or an atom that must go home. */
+void flight_run_blocking(struct flight *flight);
+
+/* engine.c */
+void engine_ready(struct engine *engine, struct flight *flight);
+bool queue_is_empty(const struct flight_queue *queue);
+void queue_push(struct flight_queue *queue, struct flight *flight);
+struct flight *queue_pop(struct flight_queue *queue);
+
+/* user_data of requests: what it is, whose it is, and the generation of the slot, so
+ * that a stale completion finds nobody. */
+enum tag { TAG_FLIGHT = 1, TAG_WATCH = 2, TAG_INBOX = 3, TAG_IGNORE = 4 };
+int slot_take(struct flight *flight); /* -ENOMEM */
+void slot_give(struct flight *flight);
+uint64_t slot_user_data(const struct flight *flight);
+struct flight *slot_find(struct engine *engine, uint64_t user_data); /* NULL: stale */
+static inline enum tag
+tag_of(uint64_t user_data)
+{
+    return (enum tag)(user_data & 15);
+}
+void engine_drain_inbox(struct engine *engine); /* the eventfd was written to */
+void engine_lock_release(struct engine *engine);
+void engine_lock_acquire(struct engine *engine);
+int64_t engine_call(const struct engine *engine, long nr, uint64_t a0, uint64_t a1,
+                    uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+/* The ring request or readiness wait of a flight is over: its final completion. */
+void engine_completed(struct flight *flight, int64_t result);
+
+#endif

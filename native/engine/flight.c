@@ -1,0 +1,426 @@
+/* Flights: their memory, their fds, their states. See flight.h for the table. */
+#define _GNU_SOURCE
+#include "flight.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "attempt.h"
+#include "engine_private.h"
+
+/* --- memory ------------------------------------------------------------------- */
+
+static size_t
+flight_bytes(const struct plan *plan)
+{
+    size_t bits = (plan->atoms_count + 63) / 64;
+    size_t words = plan->cells_count + bits;
+    size_t bytes = sizeof(struct flight) + words * sizeof(uint64_t);
+    return ((bytes + 15) & ~(size_t)15) + plan->scratch_bytes;
+}
+
+static uint8_t
+size_class_of(size_t bytes)
+{
+    uint8_t class = 0;
+    while (class < SIZE_CLASSES && ((size_t)1 << (SIZE_CLASS_FIRST + class)) < bytes) {
+        class += 1;
+    }
+    return class;
+}
+
+static struct flight *
+flight_allocate(struct engine *engine, const struct plan *plan)
+{
+    size_t bytes = flight_bytes(plan);
+    uint8_t class = size_class_of(bytes);
+    assert(class < SIZE_CLASSES);
+    struct flight *flight = engine->pool[class];
+    if (flight != NULL) {
+        engine->pool[class] = flight->link;
+        engine->pooled[class] -= 1;
+    } else {
+        flight = malloc((size_t)1 << (SIZE_CLASS_FIRST + class));
+        if (flight == NULL) {
+            return NULL;
+        }
+    }
+    memset(flight, 0, offsetof(struct flight, fds));
+    flight->size_class = class;
+    return flight;
+}
+
+static void
+flight_recycle(struct flight *flight)
+{
+    struct engine *engine = flight->engine;
+    uint8_t class = flight->size_class;
+    if (engine->pooled[class] > (uint32_t)FLIGHTS_POOLED_MAX >> class / 2) {
+        free(flight);
+        return;
+    }
+    flight->link = engine->pool[class];
+    engine->pool[class] = flight;
+    engine->pooled[class] += 1;
+}
+
+char *
+flight_heap(struct flight *flight, uint64_t size)
+{
+    if (size > HEAP_BYTES_MAX) {
+        return NULL;
+    }
+    struct heap_block *block = malloc(sizeof(*block) + size);
+    if (block == NULL) {
+        return NULL;
+    }
+    block->next = flight->heap;
+    block->size = size;
+    flight->heap = block;
+    return block->memory;
+}
+
+static void
+flight_heap_free(struct flight *flight)
+{
+    while (flight->heap != NULL) {
+        struct heap_block *block = flight->heap;
+        flight->heap = block->next;
+        free(block);
+    }
+}
+
+/* --- preparing ------------------------------------------------------------------ */
+
+/* Fixed buffers share the scratch while it lasts (plan_copy counted the same way). */
+static int
+place_buffers(struct flight *flight)
+{
+    const struct plan *plan = flight->plan;
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < plan->buffers_count; i++) {
+        const struct program_buffer *buffer = &plan->buffers[i];
+        uint64_t size = (buffer->size + 15) & ~UINT64_C(15);
+        char *memory;
+        if (buffer->size == 0) {
+            continue;
+        }
+        if (used + size <= plan->scratch_bytes) {
+            memory = flight->scratch + used;
+            used += (uint32_t)size;
+        } else {
+            memory = flight_heap(flight, buffer->size);
+        }
+        if (memory == NULL) {
+            return -ENOMEM;
+        }
+        flight->cells[buffer->address] = (uintptr_t)memory;
+    }
+    return 0;
+}
+
+static void
+relocate(struct flight *flight)
+{
+    const struct plan *plan = flight->plan;
+    for (uint32_t i = 0; i < plan->relocs_count; i++) {
+        const struct program_reloc *reloc = &plan->relocs[i];
+        if (reloc->kind == RELOC_CELL) {
+            flight->cells[reloc->cell] = (uintptr_t)flight->cells + reloc->value;
+        } else if (reloc->kind == RELOC_CONST) {
+            flight->cells[reloc->cell] = (uintptr_t)plan->consts + reloc->value;
+        }
+    }
+}
+
+static void
+flight_lay_out(struct flight *flight, struct plan *plan)
+{
+    flight->cells = (uint64_t *)(flight + 1);
+    flight->ran = flight->cells + plan->cells_count;
+    size_t bits = (plan->atoms_count + 63) / 64;
+    uintptr_t behind = (uintptr_t)(flight->ran + bits);
+    flight->scratch = (char *)((behind + 15) & ~(uintptr_t)15);
+    memcpy(flight->cells, plan->image, plan->cells_count * sizeof(uint64_t));
+    memset(flight->ran, 0, bits * sizeof(uint64_t));
+}
+
+struct flight *
+flight_prepare(struct engine *engine, struct plan *plan)
+{
+    if (engine->stats.prepared >= FLIGHTS_MAX || engine->closing) {
+        return NULL;
+    }
+    struct flight *flight = flight_allocate(engine, plan);
+    if (flight == NULL) {
+        return NULL;
+    }
+    plan_hold(plan);
+    flight->engine = engine;
+    flight->plan = plan;
+    flight->state = PREPARED;
+    flight->place = PLACE_HERE;
+    flight->last = UINT32_MAX;
+    flight->slot = SLOT_NONE;
+    flight->own_fd = -1;
+    flight->wait_fd = -1;
+    flight->fds_count = 0;
+    flight_lay_out(flight, plan);
+    engine->stats.prepared += 1;
+    relocate(flight);
+    if (plan->buffers_count != 0 && place_buffers(flight) < 0) {
+        flight_release(flight);
+        return NULL;
+    }
+    return flight;
+}
+
+/* --- fds ------------------------------------------------------------------------ */
+
+int
+flight_fd_own(struct flight *flight, int fd, uint16_t flags, uint64_t position)
+{
+    if (flight->fds_count == FDS_OWNED_MAX) {
+        flight_call(flight, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+        return -EMFILE;
+    }
+    flight->fds[flight->fds_count++] = (struct fd_slot){
+        .fd = fd, .flags = flags, .atom = flight->at, .position = position};
+    return 0;
+}
+
+struct fd_slot *
+flight_fd_find(struct flight *flight, int fd)
+{
+    for (uint32_t i = 0; i < flight->fds_count; i++) {
+        if (flight->fds[i].fd == fd) {
+            return &flight->fds[i];
+        }
+    }
+    return NULL;
+}
+
+void
+flight_fd_forget(struct flight *flight, int fd)
+{
+    struct fd_slot *slot = flight_fd_find(flight, fd);
+    if (slot != NULL) {
+        *slot = flight->fds[--flight->fds_count];
+    }
+}
+
+int
+flight_fd_take(struct flight *flight, int fd)
+{
+    struct fd_slot *slot = flight_fd_find(flight, fd);
+    if (slot == NULL) {
+        return -EBADF;
+    }
+    fd_make_blocking(flight, slot);
+    *slot = flight->fds[--flight->fds_count];
+    return 0;
+}
+
+static void
+flight_fds_close(struct flight *flight)
+{
+    while (flight->fds_count != 0) {
+        int fd = flight->fds[--flight->fds_count].fd;
+        flight_call(flight, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+    }
+}
+
+/* --- states --------------------------------------------------------------------- */
+
+bool
+flight_is_ending(const struct flight *flight)
+{
+    return flight->state == CANCELLING || flight->state == ORPHANED;
+}
+
+void
+flight_fly(struct flight *flight)
+{
+    assert(flight->state == PREPARED);
+    struct engine *engine = flight->engine;
+    flight->state = FLYING;
+    flight->following = engine->in_air;
+    flight->previous = NULL;
+    if (engine->in_air != NULL) {
+        engine->in_air->previous = flight;
+    }
+    engine->in_air = flight;
+    engine->stats.launched += 1;
+    engine->stats.flying += 1;
+}
+
+void
+flight_land(struct flight *flight)
+{
+    assert(flight->state == FLYING || flight_is_ending(flight));
+    assert(flight->slot == SLOT_NONE);
+    struct engine *engine = flight->engine;
+    if (flight->previous != NULL) {
+        flight->previous->following = flight->following;
+    } else {
+        engine->in_air = flight->following;
+    }
+    if (flight->following != NULL) {
+        flight->following->previous = flight->previous;
+    }
+    flight->place = PLACE_HERE;
+    engine->stats.landed += 1;
+    engine->stats.flying -= 1;
+    flight->ended_itself = flight->state == FLYING;
+    engine->stats.atoms += flight->atoms;
+    flight->state = LANDED;
+}
+
+static void
+flight_end_early(struct flight *flight, enum flight_state state)
+{
+    if (flight->state == CANCELLING && state == ORPHANED) {
+        flight->state = ORPHANED;
+        return;
+    }
+    if (flight->state != FLYING) {
+        return;
+    }
+    flight->state = state;
+    struct engine *engine = flight->engine;
+    switch (flight->place) {
+    case PLACE_RING:
+        engine->backend->cancel(flight);
+        break;
+    case PLACE_WORKER:
+        workers_interrupt(flight);
+        break;
+    case PLACE_PAUSED:
+        engine_ready(engine, flight); /* lands there, in the next turn */
+        break;
+    case PLACE_READY:
+    case PLACE_HERE:
+        break;
+    }
+}
+
+void
+flight_cancel(struct flight *flight)
+{
+    flight_end_early(flight, CANCELLING);
+}
+
+void
+flight_abandon(struct flight *flight)
+{
+    flight_end_early(flight, ORPHANED);
+}
+
+void
+flight_resume(struct flight *flight)
+{
+    if (flight->place == PLACE_PAUSED) {
+        engine_ready(flight->engine, flight);
+    }
+}
+
+void
+flight_release(struct flight *flight)
+{
+    assert(flight->state == LANDED || flight->state == PREPARED);
+    struct engine *engine = flight->engine;
+    flight_fds_close(flight);
+    flight_heap_free(flight);
+    free(flight->vector);
+    plan_drop(flight->plan);
+    engine->stats.prepared -= 1;
+    flight_recycle(flight);
+}
+
+/* --- what hosts read ------------------------------------------------------------ */
+
+uint64_t *
+flight_cells(struct flight *flight)
+{
+    return flight->cells;
+}
+
+void
+flight_host_set(struct flight *flight, void *host)
+{
+    flight->host = host;
+}
+
+void *
+flight_host(const struct flight *flight)
+{
+    return flight->host;
+}
+
+enum flight_end
+flight_end(const struct flight *flight)
+{
+    assert(flight->state == LANDED);
+    return flight->ended_itself ? FLIGHT_ENDED : FLIGHT_CANCELLED;
+}
+
+uint32_t
+flight_last_atom(const struct flight *flight)
+{
+    return flight->last;
+}
+
+int64_t
+flight_last_result(const struct flight *flight)
+{
+    return flight->result;
+}
+
+enum flight_path
+flight_path_taken(const struct flight *flight)
+{
+    return flight->path;
+}
+
+bool
+flight_atom_ran(const struct flight *flight, uint32_t index)
+{
+    return (flight->ran[index / 64] >> (index % 64)) & 1;
+}
+
+/* --- user memory ---------------------------------------------------------------- */
+
+int64_t
+flight_call(struct flight *flight, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+            uint64_t a3, uint64_t a4, uint64_t a5)
+{
+    return engine_call(flight->engine, nr, a0, a1, a2, a3, a4, a5);
+}
+
+/* Our own memory through the kernel: a bad address is -EFAULT, not a fault. */
+static int
+memory_copy(struct flight *flight, long nr, uint64_t mine, uint64_t theirs, size_t size)
+{
+    struct iovec local = {(void *)(uintptr_t)mine, size};
+    struct iovec remote = {(void *)(uintptr_t)theirs, size};
+    int64_t pid = flight_call(flight, __NR_getpid, 0, 0, 0, 0, 0, 0);
+    int64_t res = flight_call(flight, nr, (uint64_t)pid, (uintptr_t)&local, 1,
+                              (uintptr_t)&remote, 1, 0);
+    return res == (int64_t)size ? 0 : -EFAULT;
+}
+
+int
+memory_read(struct flight *flight, void *to, uint64_t from, size_t size)
+{
+    return memory_copy(flight, __NR_process_vm_readv, (uintptr_t)to, from, size);
+}
+
+int
+memory_write(struct flight *flight, uint64_t to, const void *from, size_t size)
+{
+    return memory_copy(flight, __NR_process_vm_writev, (uintptr_t)from, to, size);
+}

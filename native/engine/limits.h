@@ -1,0 +1,53 @@
+/* Every limit of the engine, in one place (docs/design.md, "Limits").
+ *
+ * Nothing in this room is unbounded: each number below is reached by a test, and
+ * hitting one is an errno, never an assert. Any file may include this header; it
+ * includes nothing but stdint. */
+#ifndef SYSLET_LIMITS_H
+#define SYSLET_LIMITS_H
+
+#include <stdint.h>
+
+enum {
+    /* One program. Cell and atom indexes fit 16 bits in the decoded form. */
+    ATOMS_MAX = 4096,
+    CELLS_MAX = 32768,
+    BUFFERS_MAX = 64,
+    RELOCS_MAX = 4096,
+    ARGS_MAX = 6,
+    CONSTS_BYTES_MAX = 1 << 24,
+
+    /* One flight. */
+    FDS_OWNED_MAX = 64,          /* open at once, made by the flight: then EMFILE */
+    SCRATCH_BYTES_MAX = 1 << 16, /* new buffers up to this size share the flight */
+    HEAP_BYTES_MAX = 1 << 30,    /* one new buffer: then ENOMEM */
+
+    /* One engine. */
+    FLIGHTS_MAX = 1 << 16,     /* in the air at once: then EAGAIN */
+    FLIGHTS_POOLED_MAX = 512,  /* landed flights kept for reuse, per size class */
+    SQ_ENTRIES = 256,
+    CQ_ENTRIES = 4096,
+    WORKERS_MAX = 32,          /* threads; more jobs wait in the queue */
+    WORKER_STACK_BYTES = 1 << 17,
+    WORKER_IDLE_MS = 5000,     /* an idle worker ends after this */
+    CANCEL_RESEND_NS = 5000000, /* a worker that missed its signal gets another */
+
+    /* One flight at a stretch: then it goes to the back of the ready queue. */
+    FLIGHT_ATOMS_MAX = 256,
+    FLIGHT_BYTES_MAX = 1 << 20,
+    /* All flights in one turn: then the host's other work has its say. */
+    TURN_ATOMS_MAX = 1024,
+    TURN_BYTES_MAX = 1 << 22,
+
+    /* A transfer above this, or a call that blocks, runs without the host's lock. */
+    LOCKED_BYTES_MAX = 1 << 18,
+};
+
+_Static_assert(CELLS_MAX <= UINT16_MAX, "cell indexes are 16 bits when decoded");
+_Static_assert(ATOMS_MAX < UINT16_MAX, "atom indexes are 16 bits when decoded");
+_Static_assert(CQ_ENTRIES >= 4 * SQ_ENTRIES, "completions outlive submissions");
+_Static_assert(FLIGHT_ATOMS_MAX <= TURN_ATOMS_MAX, "one flight fits a turn");
+_Static_assert(FLIGHTS_MAX <= 1 << 20, "slots are 20 bits of user_data");
+_Static_assert(SCRATCH_BYTES_MAX <= LOCKED_BYTES_MAX, "scratch is small work");
+
+#endif

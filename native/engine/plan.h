@@ -1,0 +1,41 @@
+/* A plan as the interpreter reads it: atoms decoded once, checked once.
+ *
+ * Built by plan.c from a program, immutable afterwards, shared by every flight of it
+ * and by any thread. Only the engine's own files include this; hosts use engine.h. */
+#ifndef SYSLET_PLAN_H
+#define SYSLET_PLAN_H
+
+#include "engine.h"
+#include "limits.h"
+#include "op.h"
+
+enum { SIGN_NEGATIVE = 1, SIGN_ZERO = 2, SIGN_POSITIVE = 4 };
+enum { NO_BOUND = 0xff };
+
+struct step { /* one atom, decoded */
+    const struct op *op; /* borrowed: rows are constant */
+    uint32_t nr;
+    uint16_t arg[ARGS_MAX]; /* cells; argc of them, the rest is cell 0 */
+    uint16_t ret;           /* cell, or 0 */
+    uint16_t next;          /* index + 1, or 0 */
+    uint16_t capacity;      /* cell that bounds argument `bound` */
+    uint8_t bound;          /* argument index, or NO_BOUND */
+    uint8_t argc;
+    uint8_t stop;  /* signs of the result that stop here */
+    uint8_t flags; /* the announcement's */
+    bool trusted;  /* the address in arg[0] surely has memory behind it */
+};
+
+struct plan {
+    uint32_t references; /* atomic */
+    uint32_t atoms_count, cells_count, relocs_count, buffers_count;
+    uint32_t scratch_bytes; /* of the fixed buffers that live in the flight */
+    struct step *steps;              /* owned */
+    struct program_atom *atoms;      /* owned copy */
+    uint64_t *image;                 /* owned: cells at the start */
+    struct program_reloc *relocs;    /* owned */
+    struct program_buffer *buffers;  /* owned */
+    char *consts;                    /* owned; lent to the kernel by flights */
+};
+
+#endif

@@ -1,0 +1,606 @@
+/* The interpreter: takes a flight from atom to atom.
+ *
+ * flight_run is the opportunistic half, on the engine's thread: attempt, settle, go on;
+ * a miss departs to the ring, to a readiness wait or to a worker. flight_run_blocking
+ * is the other half, on a worker: plain calls until the end or until an atom that must
+ * run at home. Both leave through settle, the one place that knows what a result does
+ * to cells, fds and the way on. */
+#define _GNU_SOURCE
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "attempt.h"
+#include "engine_private.h"
+
+#ifndef AT_FDCWD
+#define AT_FDCWD -100
+#endif
+
+/* --- arguments ---------------------------------------------------------------------- */
+
+static void
+gather(const struct flight *flight, const struct step *step, uint64_t args[6])
+{
+    const uint64_t *cells = flight->cells;
+    for (int i = 0; i < ARGS_MAX; i++) { /* missing ones name cell 0, which is 0 */
+        args[i] = cells[step->arg[i]];
+    }
+}
+
+/* The rest of a vectored transfer, in a copy that the flight owns. */
+static int
+vector_rest(struct flight *flight, const uint64_t *args, struct iovec **iov,
+            uint64_t *count)
+{
+    uint64_t total = *count;
+    free(flight->vector);
+    flight->vector = calloc(total, sizeof(struct iovec));
+    if (flight->vector == NULL) {
+        return -ENOMEM;
+    }
+    if (memory_read(flight, flight->vector, args[0], total * sizeof(struct iovec)) < 0) {
+        return -EFAULT;
+    }
+    uint64_t skip = flight->done;
+    uint64_t first = 0;
+    while (first < total && skip >= flight->vector[first].iov_len) {
+        skip -= flight->vector[first++].iov_len;
+    }
+    *iov = flight->vector + first;
+    *count = total - first;
+    if (first < total) {
+        (*iov)->iov_base = (char *)(*iov)->iov_base + skip;
+        (*iov)->iov_len -= skip;
+    }
+    return 0;
+}
+
+/* A transfer that was done in part goes on behind that part. */
+static int
+advance(struct flight *flight, const struct op *op, uint64_t args[6])
+{
+    if (op->flags & OP_TRANSFER) {
+        args[1] += flight->done;
+        args[2] -= flight->done;
+        if (op->args[3] == 'o') {
+            args[3] += flight->done;
+        }
+        return 0;
+    }
+    struct iovec *iov;
+    if (op->flags & OP_VECTOR) {
+        int res = vector_rest(flight, &args[1], &iov, &args[2]);
+        args[1] = (uintptr_t)iov;
+        args[3] += op->args[3] == 'o' ? flight->done : 0;
+        return res;
+    }
+    struct msghdr *message = &flight->message;
+    if (memory_read(flight, message, args[1], sizeof(*message)) < 0) {
+        return -EFAULT;
+    }
+    uint64_t count = message->msg_iovlen;
+    const uint64_t source[1] = {(uintptr_t)message->msg_iov};
+    int res = vector_rest(flight, source, &iov, &count);
+    message->msg_iov = iov;
+    message->msg_iovlen = count;
+    message->msg_control = NULL; /* went with the first part */
+    message->msg_controllen = 0;
+    args[1] = (uintptr_t)message;
+    return res;
+}
+
+static uint64_t
+transfer_size(struct flight *flight, const struct op *op, const uint64_t *args)
+{
+    if (op->flags & OP_TRANSFER) {
+        return args[2];
+    }
+    if (op->flags & OP_VECTOR) {
+        return vector_bytes(args);
+    }
+    struct msghdr message;
+    if (memory_read(flight, &message, args[1], sizeof(message)) < 0) {
+        return 0;
+    }
+    const uint64_t vector[3] = {0, (uintptr_t)message.msg_iov, message.msg_iovlen};
+    return vector_bytes(vector);
+}
+
+/* --- fds the flight opened ---------------------------------------------------------- */
+
+/* The kernel may see, move or pass on these fds: prove what is unproven, forget what
+ * is known of their position. -EAGAIN: wait_fd has to become readable first. */
+static int
+settle_fd(struct flight *flight, struct fd_slot *slot, bool hand_over)
+{
+    if (fd_prove(flight, slot) == -EAGAIN) {
+        flight->wait_fd = slot->fd;
+        flight->wait_mask = POLLIN;
+        return -EAGAIN;
+    }
+    if (hand_over) {
+        fd_make_blocking(flight, slot);
+        slot->flags &= (uint16_t)~FD_POSITION;
+    }
+    return 0;
+}
+
+static int
+settle_fds(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    const struct op *op = step->op;
+    if (flight->fds_count == 0 || (op->flags & (OP_KEEPS_FDS | OP_PSEUDO))) {
+        return 0;
+    }
+    bool any = op == &op_any || strpbrk(op->args, "mt") != NULL;
+    for (uint32_t i = 0; i < flight->fds_count; i++) {
+        struct fd_slot *slot = &flight->fds[i];
+        bool named = any;
+        for (int k = 0; k < step->argc && !named; k++) {
+            named = strchr("fdz", op->args[k]) != NULL && (int)args[k] == slot->fd;
+        }
+        if (named && settle_fd(flight, slot, !(op->flags & OP_CLOSES)) < 0) {
+            return -EAGAIN;
+        }
+    }
+    return 0;
+}
+
+static int
+settle_all_fds(struct flight *flight, bool hand_over)
+{
+    for (uint32_t i = 0; i < flight->fds_count; i++) {
+        if (settle_fd(flight, &flight->fds[i], hand_over) < 0) {
+            return -EAGAIN;
+        }
+    }
+    return 0;
+}
+
+/* --- results ------------------------------------------------------------------------ */
+
+static int64_t
+own_result(struct flight *flight, const struct op *op, const uint64_t *args,
+           int64_t res)
+{
+    uint16_t flags = flight->opened;
+    flight->opened = 0;
+    bool duplicates =
+        op->result == 'D' && (args[1] == F_DUPFD || args[1] == F_DUPFD_CLOEXEC);
+    if ((op->result == 'f' || duplicates) && res >= 0) {
+        int kept = flight_fd_own(flight, (int)res, flags, 0);
+        return kept < 0 ? kept : res;
+    }
+    if (op->result == 'P' && res == 0) {
+        int pair[2];
+        const char *at = strchr(op->args, 'T');
+        if (memory_read(flight, pair, args[at - op->args], sizeof(pair)) < 0) {
+            return res;
+        }
+        int first = flight_fd_own(flight, pair[0], 0, 0);
+        int second = flight_fd_own(flight, pair[1], 0, 0);
+        return first < 0 ? first : second < 0 ? second : res;
+    }
+    if ((op->flags & OP_CLOSES) && res == 0) {
+        flight_fd_forget(flight, (int)args[0]);
+    }
+    return res;
+}
+
+static inline uint8_t
+sign_of(int64_t res)
+{
+    return res < 0 ? SIGN_NEGATIVE : res == 0 ? SIGN_ZERO : SIGN_POSITIVE;
+}
+
+/* Stores the result and moves on. false: the syslet ends here. */
+static inline bool
+settle(struct flight *flight, const struct step *step, int64_t res)
+{
+    uint16_t at = flight->at;
+    flight->ran[at / 64] |= UINT64_C(1) << (at % 64);
+    flight->atoms += 1;
+    flight->result = res;
+    flight->last = at;
+    if (step->ret != 0) {
+        flight->cells[step->ret] = (uint64_t)res;
+    }
+    if (step->stop & sign_of(res)) {
+        flight->at = (uint16_t)(at + 1); /* verified to exist */
+        return (step->flags & SYSLET_SKIP_TO_NEXT_ON_STOP) != 0;
+    }
+    flight->at = (uint16_t)(step->next - 1);
+    return step->next != 0;
+}
+
+/* A result of a transfer may be a part. false: the rest has still to be done. */
+static bool
+transfer_is_done(struct flight *flight, const struct op *op, const uint64_t *args,
+                 int64_t *res)
+{
+    if (*res < 0) {
+        *res = flight->done != 0 ? (int64_t)flight->done : *res;
+        return true;
+    }
+    uint64_t rest = (op->flags & OP_WRITES) ? transfer_size(flight, op, args) : 0;
+    flight->done += (uint64_t)*res;
+    bool more = (op->flags & OP_WRITES) && *res > 0 && (uint64_t)*res < rest;
+    *res = (int64_t)flight->done;
+    return !more;
+}
+
+/* From the kernel's answer to the next atom. false: the syslet ended. */
+static bool
+conclude(struct flight *flight, const struct step *step, const uint64_t *args,
+         int64_t res)
+{
+    const struct op *op = step->op;
+    flight->retries = false;
+    flight->skip_attempt = false;
+    flight->ring_refused = false;
+    if (op->flags & OP_PARTS) {
+        if (!transfer_is_done(flight, op, args, &res)) {
+            return true; /* the same atom once more, behind what is done */
+        }
+        flight->done = 0;
+    }
+    if (flight->opened != 0 || (op->flags & OP_OWNS)) {
+        res = own_result(flight, op, args, res);
+    }
+    return settle(flight, step, res);
+}
+
+/* --- misses ------------------------------------------------------------------------- */
+
+static bool
+is_blocking(struct flight *flight, uint64_t fd)
+{
+    int64_t flags = flight_call(flight, __NR_fcntl, fd, F_GETFL, 0, 0, 0, 0);
+    return flags >= 0 && (flags & O_NONBLOCK) == 0;
+}
+
+/* May the atom wait for readiness and be attempted again? Not when the last readiness
+ * did not help and a plain call is allowed to wait. */
+static bool
+is_polled(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    const struct op *op = step->op;
+    if (op->ready == 0 || ((op->flags & OP_POLLED) == 0 && !flight->goes_home)) {
+        return false;
+    }
+    if (fd_is_file(flight, (int)args[0])) {
+        return false;
+    }
+    return !(flight->retries && is_blocking(flight, args[0]));
+}
+
+static bool
+depart_to_wait(struct flight *flight)
+{
+    flight->skip_attempt = false;
+    flight->goes_home = false;
+    flight->awaits_fd = true;
+    if (flight->engine->backend->await_fd(flight)) {
+        flight->place = PLACE_RING;
+        flight->engine->stats.to_ring += 1;
+        flight->path = flight->path < PATH_RING ? PATH_RING : flight->path;
+        return true;
+    }
+    flight->awaits_fd = false;
+    return false;
+}
+
+static void
+depart_to_worker(struct flight *flight)
+{
+    flight->skip_attempt = false;
+    flight->retries = false;
+    flight->place = PLACE_WORKER;
+    flight->path = PATH_WORKER;
+    flight->engine->stats.to_worker += 1;
+    workers_submit(flight);
+}
+
+/* poll(2) on one fd is a readiness wait, with a time limit if the backend has one. */
+static bool
+poll_is_one_fd(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    struct pollfd one;
+    if (step->nr != __NR_ppoll || args[1] != 1 || args[3] != 0 || flight->retries ||
+        memory_read(flight, &one, args[0], sizeof(one)) < 0) {
+        return false;
+    }
+    flight->limited = args[2] != 0;
+    if (flight->limited && memory_read(flight, flight->times, args[2], 16) < 0) {
+        return false;
+    }
+    flight->wait_fd = one.fd;
+    flight->wait_mask = one.events;
+    return true;
+}
+
+static bool
+wants_worker(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    const struct op *op = step->op;
+    if (flight->ring_refused || op->prepare == NULL) {
+        return true;
+    }
+    /* Writing to a file and whatever follows it is a worker's: the ring would hand
+     * each atom to a kernel thread of its own. */
+    return (op->flags & OP_WRITES) && op->ready == POLLOUT &&
+           !(op->flags & OP_SOCKET) && fd_is_file(flight, (int)args[0]);
+}
+
+/* The flight leaves this thread; it is back when the kernel, the fd or the worker is
+ * done. */
+static void
+depart(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    struct engine *engine = flight->engine;
+    flight->limited = false;
+    if (settle_all_fds(flight, true) < 0 && depart_to_wait(flight)) {
+        return;
+    }
+    if (!flight->goes_home && !wants_worker(flight, step, args) &&
+        engine->backend->request(flight, args)) {
+        flight->skip_attempt = false;
+        flight->place = PLACE_RING;
+        engine->stats.to_ring += 1;
+        flight->path = flight->path < PATH_RING ? PATH_RING : flight->path;
+        return;
+    }
+    if (flight->starved) { /* no room in the ring now: again in the next turn */
+        flight->starved = false;
+        flight->skip_attempt = true;
+        engine_ready(engine, flight);
+        return;
+    }
+    if (poll_is_one_fd(flight, step, args) && depart_to_wait(flight)) {
+        return;
+    }
+    if (is_polled(flight, step, args)) {
+        flight->limited = false;
+        flight->wait_fd = (int)args[0];
+        flight->wait_mask = step->op->ready;
+        if (depart_to_wait(flight)) {
+            return;
+        }
+    }
+    flight->goes_home = false;
+    depart_to_worker(flight);
+}
+
+/* --- on the engine's thread --------------------------------------------------------- */
+
+/* SYNC: the announcement's "do not make it asynchronous": block, without the lock. */
+static int64_t
+call_sync(struct flight *flight, const uint64_t *args)
+{
+    engine_lock_release(flight->engine);
+    int64_t res = attempt_plain(flight, args);
+    engine_lock_acquire(flight->engine);
+    return res == -EINTR ? OP_MISS : res; /* the host's signal handlers come first */
+}
+
+static int64_t
+try_atom(struct flight *flight, const struct step *step, uint64_t args[6])
+{
+    const struct op *op = step->op;
+    if (flight->done != 0) {
+        int res = advance(flight, op, args);
+        if (res < 0) {
+            return res;
+        }
+    } else if (step->bound != NO_BOUND &&
+               args[step->bound] > flight->cells[step->capacity]) {
+        return -EFAULT;
+    }
+    if (flight->fds_count != 0 && settle_fds(flight, step, args) < 0) {
+        return OP_MISS;
+    }
+    if (op->flags & OP_INLINE_ONLY) {
+        return attempt_plain(flight, args);
+    }
+    if (step->flags & SYSLET_SYNC) {
+        return call_sync(flight, args);
+    }
+    if (op->attempt == NULL || flight->skip_attempt ||
+        ((step->flags & SYSLET_ASYNC) && !flight->retries)) {
+        return OP_MISS;
+    }
+    return op->attempt(flight, args);
+}
+
+/* Whoever receives an fd must not find our O_NONBLOCK on it, nor a FIFO that should
+ * still be waiting for its writer. true: it may land. */
+static bool
+may_land(struct flight *flight)
+{
+    if (flight->fds_count == 0 || flight->state != FLYING) {
+        return true;
+    }
+    if (settle_all_fds(flight, false) == 0) {
+        return true;
+    }
+    flight->reopens = true;
+    flight->at = flight_fd_find(flight, flight->wait_fd)->atom;
+    depart_to_worker(flight);
+    return false;
+}
+
+
+static int
+land(struct flight *flight)
+{
+    if (!may_land(flight)) {
+        return FLIGHT_AWAY;
+    }
+    flight_land(flight);
+    return FLIGHT_LANDED;
+}
+
+int
+flight_run(struct flight *flight)
+{
+    struct engine *engine = flight->engine;
+    uint64_t bytes_before = engine->turn_bytes;
+    flight->place = PLACE_HERE;
+    for (uint32_t atoms = 0;; atoms++) {
+        if (flight->state != FLYING || flight->ends) {
+            return land(flight);
+        }
+        if (flight->pauses) {
+            flight->pauses = false;
+            flight->place = PLACE_PAUSED;
+            return FLIGHT_AWAY;
+        }
+        if (atoms >= FLIGHT_ATOMS_MAX || engine_budget_spent(engine) ||
+            engine->turn_bytes - bytes_before >= FLIGHT_BYTES_MAX) {
+            engine->stats.budget_cuts += 1;
+            engine_ready(engine, flight);
+            return FLIGHT_AWAY;
+        }
+        const struct step *step = flight_step(flight);
+        uint64_t args[6];
+        gather(flight, step, args);
+        engine->turn_atoms += 1;
+        int64_t res = try_atom(flight, step, args);
+        if (res == OP_MISS) {
+            depart(flight, step, args);
+            return FLIGHT_AWAY;
+        }
+        engine->stats.inlined += 1;
+        flight->ends = !conclude(flight, step, args, res);
+    }
+}
+
+/* The kernel's answer to a request of this flight. */
+void
+engine_completed(struct flight *flight, int64_t res)
+{
+    const struct step *step = flight_step(flight);
+    bool awaited = flight->awaits_fd;
+    flight->awaits_fd = false;
+    if (awaited) {
+        bool late = flight->limited && (res == -ECANCELED || res == -ETIME);
+        if (late && flight->state == FLYING) {
+            flight->ends = !settle(flight, step, 0); /* poll's answer: none is ready */
+        }
+        flight->retries = !late;
+    } else if (res == -EINTR || res == -EAGAIN || res == -EINVAL || res == -EOPNOTSUPP ||
+               (res == -ECANCELED && flight->state == FLYING)) {
+        /* No answer of the system call itself, or one the plain call may judge
+         * differently: a worker asks again. */
+        flight->skip_attempt = true;
+        flight->ring_refused = true;
+    } else {
+        uint64_t args[6];
+        gather(flight, step, args);
+        if (flight->done != 0 && advance(flight, step->op, args) < 0) {
+            res = -EFAULT;
+        }
+        res = res == -ETIME ? 0 : res; /* a timeout that ran to its end */
+        flight->opened = step->op->result == 'f' && res >= 0 ? FD_POSITION : 0;
+        flight->ends = !conclude(flight, step, args, res);
+    }
+    engine_ready(flight->engine, flight);
+}
+
+/* --- on a worker -------------------------------------------------------------------- */
+
+/* Once more through the front door: a FIFO that was opened without waiting. */
+static void
+reopen(struct flight *flight)
+{
+    const struct step *step = flight_step(flight);
+    uint64_t args[6];
+    flight->reopens = false;
+    flight->ends = true;
+    gather(flight, step, args);
+    struct fd_slot *slot = flight_fd_find(flight, flight->wait_fd);
+    slot->flags &= (uint16_t)~FD_UNPROVEN;
+    fd_make_blocking(flight, slot);
+    int64_t fd = attempt_plain(flight, args);
+    if (fd < 0) {
+        return; /* cancelled, or the path is gone: the first fd will have to do */
+    }
+    int64_t flags = flight_call(flight, __NR_fcntl, (uint64_t)flight->wait_fd, F_GETFD, 0,
+                                0, 0, 0);
+    flight_call(flight, __NR_dup3, (uint64_t)fd, (uint64_t)flight->wait_fd,
+                flags & FD_CLOEXEC ? O_CLOEXEC : 0, 0, 0, 0);
+    flight_call(flight, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+}
+
+/* What a worker must not run: an atom that may wait for a peer without bound, one that
+ * belongs to the submitting thread, a report to the host. */
+static bool
+belongs_home(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    const struct op *op = step->op;
+    if (step->nr == PSEUDO_EMIT || (op->flags & (OP_INLINE_ONLY | OP_WAITS)) ||
+        (step->flags & SYSLET_SYNC)) {
+        return true;
+    }
+    return op->ready != 0 && !fd_is_file(flight, (int)args[0]);
+}
+
+static int64_t
+call_blocking(struct flight *flight, const struct step *step, uint64_t args[6])
+{
+    if (flight->done != 0) {
+        int res = advance(flight, step->op, args);
+        if (res < 0) {
+            return res;
+        }
+    } else if (step->bound != NO_BOUND &&
+               args[step->bound] > flight->cells[step->capacity]) {
+        return -EFAULT;
+    }
+    if (step->op->flags & OP_PSEUDO) {
+        return step->op->attempt(flight, args);
+    }
+    return attempt_plain(flight, args);
+}
+
+void
+flight_run_blocking(struct flight *flight)
+{
+    if (flight->reopens) {
+        reopen(flight);
+        return;
+    }
+    bool first = true;
+    for (;;) {
+        const struct step *step = flight_step(flight);
+        uint64_t args[6];
+        gather(flight, step, args);
+        if (__atomic_load_n(&flight->cancelled, __ATOMIC_SEQ_CST)) {
+            return;
+        }
+        if (!first && belongs_home(flight, step, args)) {
+            return;
+        }
+        first = false;
+        int64_t res = call_blocking(flight, step, args);
+        if (res == -EINTR) {
+            first = true; /* cancelled, or another interruption: the same atom */
+            continue;
+        }
+        int64_t not_yet = step->nr == __NR_connect ? -EINPROGRESS : -EAGAIN;
+        if (res == not_yet && step->op->ready != 0 && !is_blocking(flight, args[0])) {
+            flight->goes_home = true; /* an O_NONBLOCK fd: wait for it at home */
+            flight->skip_attempt = true;
+            return;
+        }
+        if (!conclude(flight, step, args, res)) {
+            flight->ends = true;
+            return;
+        }
+    }
+}

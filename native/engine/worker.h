@@ -1,0 +1,46 @@
+/* Workers: native threads that carry on with a flight after a miss.
+ *
+ * The announcement's "cachemiss threads". A worker takes a flight from the job queue,
+ * runs the rest of it with plain blocking calls, and hands it back through the inbox,
+ * waking the engine's thread by eventfd. Workers never take the host's lock and never
+ * touch the engine outside this struct. Created on demand, at most workers_max, ended
+ * after WORKER_IDLE_MS without work. With workers_max 0 nobody runs the jobs but
+ * engine_work, for tests that decide the order of everything. */
+#ifndef SYSLET_WORKER_H
+#define SYSLET_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct engine;
+struct flight;
+
+struct job_queue {
+    struct flight *first, *last; /* borrowed, linked by flight->link */
+};
+
+struct workers {
+    pthread_mutex_t lock; /* guards everything below */
+    pthread_cond_t work;
+    pthread_cond_t gone; /* a worker ended */
+    struct job_queue jobs;
+    struct job_queue inbox; /* finished, for the engine's thread */
+    uint32_t limit, alive, idle;
+    uint32_t interrupts; /* cancelled flights that may still sit in a system call */
+    bool stopping;
+    bool signal_ready; /* the interrupting signal has its handler */
+};
+
+int workers_open(struct engine *engine);
+void workers_close(struct engine *engine);  /* joins all; no job may be left */
+void workers_forget(struct engine *engine); /* in a forked child: no threads here */
+
+void workers_submit(struct flight *flight);
+struct flight *workers_collect(struct engine *engine); /* inbox as a list, or NULL */
+void workers_interrupt(struct flight *flight); /* its `cancelled` is set: wake it up */
+void workers_interrupt_again(struct engine *engine); /* a signal may have come too early */
+uint32_t workers_alive(struct engine *engine);
+bool workers_run_one(struct engine *engine); /* on the calling thread */
+
+#endif
