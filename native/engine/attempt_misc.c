@@ -24,8 +24,8 @@ vector_bytes(const uint64_t *args)
 int64_t
 attempt_plain(struct flight *flight, const uint64_t *args)
 {
-    return flight->engine->kernel->call(flight->engine->kernel->context,
-                                        flight_step(flight)->nr, args);
+    return flight_call(flight, flight_step(flight)->nr, args[0], args[1], args[2],
+                       args[3], args[4], args[5]);
 }
 
 /* --- pseudo operations ------------------------------------------------------------ */

@@ -148,14 +148,6 @@ slot_find(struct engine *engine, uint64_t user_data)
 
 /* --- small things ------------------------------------------------------------------- */
 
-int64_t
-engine_call(const struct engine *engine, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
-            uint64_t a3, uint64_t a4, uint64_t a5)
-{
-    const uint64_t args[6] = {a0, a1, a2, a3, a4, a5};
-    return engine->kernel->call(engine->kernel->context, nr, args);
-}
-
 void
 engine_lock_release(struct engine *engine)
 {

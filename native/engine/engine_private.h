@@ -7,6 +7,7 @@
 #include "engine.h"
 #include "flight.h"
 #include "ring.h"
+#include "trap.h"
 #include "worker.h"
 
 enum { SIZE_CLASSES = 10, SIZE_CLASS_FIRST = 11 }; /* 2 KiB ... 1 MiB */
@@ -42,34 +43,54 @@ struct slot {
 };
 
 struct engine {
+    /* What every flight touches comes first, in few cache lines. */
     const struct kernel *kernel; /* borrowed: outlives the engine */
-    struct host host;            /* copied; its context is borrowed */
-    struct engine_options options;
-    const struct backend_ops *backend;
-    int backend_errno;
-    uint32_t forks; /* fork_generation at creation: another one in a forked child */
-
-    struct ring ring;
-    int epoll_fd;  /* owned; epoll backend */
-    int inbox_fd;  /* owned: eventfd the workers and engine_wake write to */
-    int watched_fd; /* borrowed from the host; -1 */
-    bool watch_armed, inbox_armed;
-    bool cancels_due; /* some cancellation found the ring full */
-    bool openat2_missing; /* seccomp or an old kernel: opens go to workers */
-
-    struct flight_queue ready;
     struct flight *in_air; /* list head: every FLYING, CANCELLING, ORPHANED flight */
-    struct flight *pool[SIZE_CLASSES]; /* owned: landed and released */
+    uint64_t turn_bytes;
+    uint32_t turn_atoms;
+    bool closing;
+    bool openat2_missing; /* seccomp or an old kernel: opens go to workers */
+    bool cancels_due;     /* some cancellation found the ring full */
+    bool watch_armed, inbox_armed;
+    struct flight_queue ready;
+    struct engine_stats stats;
     uint32_t pooled[SIZE_CLASSES];
+    struct flight *pool[SIZE_CLASSES]; /* owned: landed and released */
+    struct host host;                  /* copied; its context is borrowed */
+    const struct backend_ops *backend;
+
+    uint32_t forks; /* fork_generation at creation: another one in a forked child */
+    int backend_errno;
+    int epoll_fd;   /* owned; epoll backend */
+    int inbox_fd;   /* owned: eventfd the workers and engine_wake write to */
+    int watched_fd; /* borrowed from the host; -1 */
     struct slot *slots; /* owned */
     uint32_t slots_count, slots_free;
-
+    struct engine_options options;
+    struct ring ring;
     struct workers workers;
-    uint32_t turn_atoms;
-    uint64_t turn_bytes;
-    bool closing;
-    struct engine_stats stats;
 };
+
+/* The real kernel is entered directly: an indirect call right after a system call is
+ * mispredicted, which costs 2 % of a cheap atom (docs/rationale.md). */
+static inline int64_t
+engine_call(const struct engine *engine, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+            uint64_t a3, uint64_t a4, uint64_t a5)
+{
+    if (engine->kernel == &kernel_real) {
+        return trap(nr, a0, a1, a2, a3, a4, a5);
+    }
+    const uint64_t args[6] = {a0, a1, a2, a3, a4, a5};
+    return engine->kernel->call(engine->kernel->context, nr, args);
+}
+
+/* A system call on behalf of the flight. */
+static inline int64_t
+flight_call(const struct flight *flight, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
+            uint64_t a3, uint64_t a4, uint64_t a5)
+{
+    return engine_call(flight->engine, nr, a0, a1, a2, a3, a4, a5);
+}
 
 /* run.c: runs a flight on the engine's thread until it lands or leaves. */
 int flight_run(struct flight *flight);
@@ -97,8 +118,6 @@ tag_of(uint64_t user_data)
 void engine_drain_inbox(struct engine *engine); /* the eventfd was written to */
 void engine_lock_release(struct engine *engine);
 void engine_lock_acquire(struct engine *engine);
-int64_t engine_call(const struct engine *engine, long nr, uint64_t a0, uint64_t a1,
-                    uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
 /* The ring request or readiness wait of a flight is over: its final completion. */
 void engine_completed(struct flight *flight, int64_t result);
 

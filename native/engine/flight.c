@@ -20,7 +20,7 @@ flight_bytes(const struct plan *plan)
     size_t bits = (plan->atoms_count + 63) / 64;
     size_t words = plan->cells_count + bits;
     size_t bytes = sizeof(struct flight) + words * sizeof(uint64_t);
-    return ((bytes + 15) & ~(size_t)15) + plan->scratch_bytes;
+    return bytes + 63 + plan->scratch_bytes; /* the scratch is aligned, see below */
 }
 
 static uint8_t
@@ -144,7 +144,7 @@ flight_lay_out(struct flight *flight, struct plan *plan)
     flight->ran = flight->cells + plan->cells_count;
     size_t bits = (plan->atoms_count + 63) / 64;
     uintptr_t behind = (uintptr_t)(flight->ran + bits);
-    flight->scratch = (char *)((behind + 15) & ~(uintptr_t)15);
+    flight->scratch = (char *)((behind + 63) & ~(uintptr_t)63);
     memcpy(flight->cells, plan->image, plan->cells_count * sizeof(uint64_t));
     memset(flight->ran, 0, bits * sizeof(uint64_t));
 }
@@ -393,13 +393,6 @@ flight_atom_ran(const struct flight *flight, uint32_t index)
 }
 
 /* --- user memory ---------------------------------------------------------------- */
-
-int64_t
-flight_call(struct flight *flight, long nr, uint64_t a0, uint64_t a1, uint64_t a2,
-            uint64_t a3, uint64_t a4, uint64_t a5)
-{
-    return engine_call(flight->engine, nr, a0, a1, a2, a3, a4, a5);
-}
 
 /* Our own memory through the kernel: a bad address is -EFAULT, not a fault. */
 static int

@@ -97,16 +97,17 @@ struct flight {
 
     uint32_t slot;       /* in the engine's table while in the ring, else SLOT_NONE */
     uint64_t generation; /* of that slot */
+    struct iovec *vector; /* owned: rest of a vectored transfer */
+    uint32_t fds_count;
+
+    /* Up to here zeroed by flight_prepare, below only written before it is read. */
+    struct fd_slot fds[FDS_OWNED_MAX];
 
     /* Lent to the kernel until the final completion of the ring request. */
     struct iovec iov;
     struct msghdr message;
     int64_t times[4];
     uint64_t how[3];
-    struct iovec *vector; /* owned: rest of a vectored transfer */
-
-    uint32_t fds_count;
-    struct fd_slot fds[FDS_OWNED_MAX];
 };
 
 #define SLOT_NONE UINT32_MAX
@@ -128,10 +129,6 @@ flight_step(const struct flight *flight)
 {
     return &flight->plan->steps[flight->at];
 }
-
-/* A system call on behalf of the flight, through the engine's kernel. */
-int64_t flight_call(struct flight *flight, long nr, uint64_t a0, uint64_t a1,
-                    uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
 
 /* Copies user memory whose address nobody vouched for. 0 or -EFAULT. */
 int memory_read(struct flight *flight, void *to, uint64_t from, size_t size);

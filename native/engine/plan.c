@@ -454,51 +454,44 @@ decode(const struct verifier *v, uint32_t index, struct step *step)
     step->trusted = address_is_trusted(v, atom);
 }
 
+/* Takes `bytes` of the plan's one allocation and fills them from `source`. */
 static void *
-copy_of(const void *source, size_t count, size_t size)
+place(char **free_memory, const void *source, size_t bytes)
 {
-    void *copy = calloc(count + 1, size); /* + 1: an empty table is not NULL */
-    if (copy != NULL && count != 0) {
-        memcpy(copy, source, count * size);
+    void *at = *free_memory;
+    if (source != NULL && bytes != 0) {
+        memcpy(at, source, bytes);
     }
-    return copy;
-}
-
-static void
-plan_destroy(struct plan *plan)
-{
-    free(plan->steps);
-    free(plan->atoms);
-    free(plan->image);
-    free(plan->relocs);
-    free(plan->buffers);
-    free(plan->consts);
-    free(plan);
+    *free_memory += (bytes + 15) & ~(size_t)15;
+    return at;
 }
 
 static struct plan *
 plan_copy(const struct program *p)
 {
-    struct plan *plan = calloc(1, sizeof(*plan));
+    size_t image = p->cells_count * sizeof(*p->cells);
+    size_t relocs = p->relocs_count * sizeof(*p->relocs);
+    size_t buffers = p->buffers_count * sizeof(*p->buffers);
+    size_t steps = p->atoms_count * sizeof(struct step);
+    size_t atoms = p->atoms_count * sizeof(*p->atoms);
+    size_t padding = 7 * 16;
+    struct plan *plan = calloc(1, sizeof(*plan) + image + relocs + buffers + steps +
+                                      atoms + p->consts_size + padding);
     if (plan == NULL) {
         return NULL;
     }
+    char *memory = (char *)plan + ((sizeof(*plan) + 15) & ~(size_t)15);
     plan->references = 1;
     plan->atoms_count = p->atoms_count;
     plan->cells_count = p->cells_count;
     plan->relocs_count = p->relocs_count;
     plan->buffers_count = p->buffers_count;
-    plan->steps = calloc(p->atoms_count, sizeof(struct step));
-    plan->atoms = copy_of(p->atoms, p->atoms_count, sizeof(*p->atoms));
-    plan->image = copy_of(p->cells, p->cells_count, sizeof(*p->cells));
-    plan->relocs = copy_of(p->relocs, p->relocs_count, sizeof(*p->relocs));
-    plan->buffers = copy_of(p->buffers, p->buffers_count, sizeof(*p->buffers));
-    plan->consts = copy_of(p->consts, p->consts_size, 1);
-    if (!plan->steps || !plan->atoms || !plan->image || !plan->relocs ||
-        !plan->buffers || !plan->consts) {
-        plan_destroy(plan);
-        return NULL;
-    }
+    plan->image = place(&memory, p->cells, image);
+    plan->relocs = place(&memory, p->relocs, relocs);
+    plan->buffers = place(&memory, p->buffers, buffers);
+    plan->steps = place(&memory, NULL, steps);
+    plan->atoms = place(&memory, p->atoms, atoms);
+    plan->consts = place(&memory, p->consts, p->consts_size);
     for (uint32_t i = 0; i < p->buffers_count; i++) {
         uint64_t size = (p->buffers[i].size + 15) & ~UINT64_C(15);
         if (plan->scratch_bytes + size <= SCRATCH_BYTES_MAX) {
@@ -550,7 +543,7 @@ void
 plan_drop(struct plan *plan)
 {
     if (__atomic_sub_fetch(&plan->references, 1, __ATOMIC_ACQ_REL) == 0) {
-        plan_destroy(plan);
+        free(plan);
     }
 }
 

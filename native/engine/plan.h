@@ -26,16 +26,16 @@ struct step { /* one atom, decoded */
     bool trusted;  /* the address in arg[0] surely has memory behind it */
 };
 
-struct plan {
+struct plan { /* one allocation: the tables follow in the order they are used */
     uint32_t references; /* atomic */
     uint32_t atoms_count, cells_count, relocs_count, buffers_count;
     uint32_t scratch_bytes; /* of the fixed buffers that live in the flight */
-    struct step *steps;              /* owned */
-    struct program_atom *atoms;      /* owned copy */
-    uint64_t *image;                 /* owned: cells at the start */
-    struct program_reloc *relocs;    /* owned */
-    struct program_buffer *buffers;  /* owned */
-    char *consts;                    /* owned; lent to the kernel by flights */
+    uint64_t *image;                /* cells at the start */
+    struct program_reloc *relocs;   /* borrowed, like all of these: behind this struct */
+    struct program_buffer *buffers;
+    struct step *steps;
+    struct program_atom *atoms;
+    char *consts; /* lent to the kernel by flights */
 };
 
 #endif
