@@ -54,8 +54,6 @@ int64_t attempt_sleep(struct flight *flight, const uint64_t *args);
 int64_t attempt_getrandom(struct flight *flight, const uint64_t *args);
 
 /* prepare.c: ring forms. They fill a request; the memory it names is lent. */
-int64_t prepare_openat(struct flight *flight, const uint64_t *args, struct sqe *sqe);
-int64_t prepare_openat2(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_read(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_pread(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_write(struct flight *flight, const uint64_t *args, struct sqe *sqe);
@@ -64,10 +62,6 @@ int64_t prepare_readv(struct flight *flight, const uint64_t *args, struct sqe *s
 int64_t prepare_preadv(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_writev(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_pwritev(struct flight *flight, const uint64_t *args, struct sqe *sqe);
-int64_t prepare_fsync(struct flight *flight, const uint64_t *args, struct sqe *sqe);
-int64_t prepare_fdatasync(struct flight *flight, const uint64_t *args,
-                          struct sqe *sqe);
-int64_t prepare_statx(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_accept(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_connect(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_recv(struct flight *flight, const uint64_t *args, struct sqe *sqe);

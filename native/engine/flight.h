@@ -107,7 +107,6 @@ struct flight {
     struct iovec iov;
     struct msghdr message;
     int64_t times[4];
-    uint64_t how[3];
 };
 
 #define SLOT_NONE UINT32_MAX

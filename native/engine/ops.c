@@ -62,9 +62,9 @@ const struct op ops[] = {
 
     /* files: opening, reading, writing */
     ROW("openat", __NR_openat, "dpii", 'f', 3, OP_MAKES_FD, attempt_openat,
-        "openat2 RESOLVE_CACHED", RING(prepare_openat, RING_OPENAT), 0),
+        "openat2 RESOLVE_CACHED", NO_RING, 0),
     ROW("openat2", __NR_openat2, "dptn", 'f', 4, OP_MAKES_FD, attempt_openat2,
-        "openat2 RESOLVE_CACHED", RING(prepare_openat2, RING_OPENAT2), 0),
+        "openat2 RESOLVE_CACHED", NO_RING, 0),
     QUICK("close", __NR_close, "f", '0', 1, OP_CLOSES),
     ROW("read", __NR_read, "fwn", 'n', 3, STREAM_IN, attempt_read, "preadv2 RWF_NOWAIT",
         RING(prepare_read, RING_READ), POLLIN),
@@ -90,7 +90,7 @@ const struct op ops[] = {
     ROW("fstat", __NR_fstat, "fT", '0', 2, OP_KEEPS_FDS | OP_NEVER_BLOCKS,
         attempt_fstat, "plain", NO_RING, 0),
     ROW("statx", __NR_statx, "dpiiT", '0', 5, 0, attempt_statx,
-        "O_PATH RESOLVE_CACHED + statx", RING(prepare_statx, RING_STATX), 0),
+        "O_PATH RESOLVE_CACHED + statx", NO_RING, 0),
     SLOW("newfstatat", __NR_newfstatat, "dpTi", '0', 4),
     SLOW("statfs", __NR_statfs, "pT", '0', 2),
     SLOW("fstatfs", __NR_fstatfs, "fT", '0', 2),
@@ -109,9 +109,8 @@ const struct op ops[] = {
     SLOW("fremovexattr", __NR_fremovexattr, "fs", '0', 2),
 
     /* files: changing them */
-    ROW("fsync", __NR_fsync, "f", '0', 1, 0, NONE, RING(prepare_fsync, RING_FSYNC), 0),
-    ROW("fdatasync", __NR_fdatasync, "f", '0', 1, 0, NONE,
-        RING(prepare_fdatasync, RING_FSYNC), 0),
+    SLOW("fsync", __NR_fsync, "f", '0', 1),
+    SLOW("fdatasync", __NR_fdatasync, "f", '0', 1),
     SLOW("sync_file_range", __NR_sync_file_range, "fooi", '0', 4),
     SLOW("ftruncate", __NR_ftruncate, "fo", '0', 2),
     SLOW("truncate", __NR_truncate, "po", '0', 2),

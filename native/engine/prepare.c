@@ -28,24 +28,6 @@ fill(struct sqe *sqe, uint8_t opcode, uint64_t fd, uint64_t address, uint64_t le
 }
 
 int64_t
-prepare_openat(struct flight *flight, const uint64_t *args, struct sqe *sqe)
-{
-    (void)flight;
-    sqe->op_flags = (uint32_t)args[2];
-    return fill(sqe, RING_OPENAT, args[0], args[1], args[3], 0);
-}
-
-int64_t
-prepare_openat2(struct flight *flight, const uint64_t *args, struct sqe *sqe)
-{
-    if (args[3] != sizeof(flight->how) ||
-        memory_read(flight, flight->how, args[2], sizeof(flight->how)) < 0) {
-        return OP_MISS;
-    }
-    return fill(sqe, RING_OPENAT2, args[0], args[1], args[3], (uintptr_t)flight->how);
-}
-
-int64_t
 prepare_read(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
     (void)flight;
@@ -99,29 +81,6 @@ prepare_pwritev(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
     (void)flight;
     return fill(sqe, RING_WRITEV, args[0], args[1], args[2], args[3]);
-}
-
-int64_t
-prepare_fsync(struct flight *flight, const uint64_t *args, struct sqe *sqe)
-{
-    (void)flight;
-    return fill(sqe, RING_FSYNC, args[0], 0, 0, 0);
-}
-
-int64_t
-prepare_fdatasync(struct flight *flight, const uint64_t *args, struct sqe *sqe)
-{
-    (void)flight;
-    sqe->op_flags = FSYNC_DATASYNC;
-    return fill(sqe, RING_FSYNC, args[0], 0, 0, 0);
-}
-
-int64_t
-prepare_statx(struct flight *flight, const uint64_t *args, struct sqe *sqe)
-{
-    (void)flight;
-    sqe->op_flags = (uint32_t)args[2];
-    return fill(sqe, RING_STATX, args[0], args[1], args[3], args[4]);
 }
 
 int64_t

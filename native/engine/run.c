@@ -547,7 +547,13 @@ belongs_home(struct flight *flight, const struct step *step, const uint64_t *arg
         (step->flags & SYSLET_SYNC)) {
         return true;
     }
-    return op->ready != 0 && !fd_is_file(flight, (int)args[0]);
+    if (op->ready == 0) {
+        return false;
+    }
+    /* Reads of files that miss overlap in the ring; on workers each takes a thread. */
+    bool overlaps = op->prepare != NULL && !(op->flags & OP_WRITES) &&
+                    flight->engine->backend == &backend_uring;
+    return overlaps || !fd_is_file(flight, (int)args[0]);
 }
 
 static int64_t

@@ -106,7 +106,6 @@ enum {
     RECVSEND_POLL_FIRST = 1 << 0, /* 5.19 */
     ACCEPT_POLL_FIRST = 1 << 2,   /* 6.10 */
     TIMEOUT_ABS = 1 << 0,         /* 5.4 */
-    FSYNC_DATASYNC = 1 << 0,
     SPLICE_FD_IN_FIXED = 1u << 31, /* 5.7; refused: fds are real ones */
 };
 
@@ -114,7 +113,6 @@ enum { /* opcodes and the kernel that has them */
     RING_NOP = 0,
     RING_READV = 1,
     RING_WRITEV = 2,
-    RING_FSYNC = 3,
     RING_POLL_ADD = 6,
     RING_SENDMSG = 9,
     RING_RECVMSG = 10,
@@ -123,18 +121,11 @@ enum { /* opcodes and the kernel that has them */
     RING_ASYNC_CANCEL = 14,
     RING_LINK_TIMEOUT = 15,
     RING_CONNECT = 16,
-    RING_FALLOCATE = 17,
-    RING_OPENAT = 18,
-    RING_STATX = 21,
     RING_READ = 22,
     RING_WRITE = 23,
-    RING_FADVISE = 24,
-    RING_MADVISE = 25,
     RING_SEND = 26,
     RING_RECV = 27,
-    RING_OPENAT2 = 28,
     RING_SPLICE = 30,
-    RING_TEE = 33,
     RING_WAITID = 50,     /* 6.7 */
     RING_FUTEX_WAIT = 51, /* 6.7 */
     RING_OPS = 64,
