@@ -62,7 +62,6 @@ uring_await_fd(struct flight *flight)
 {
     struct ring *ring = &flight->engine->ring;
     if (!uring_admit(flight, 2)) {
-        flight->starved = false; /* a worker can wait as well */
         return false;
     }
     struct sqe *sqe = ring_reserve(ring);

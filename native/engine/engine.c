@@ -352,6 +352,10 @@ engine_turn(struct engine *engine, int64_t timeout_ns, bool *watched)
         bool longer = timeout_ns < 0 || timeout_ns > CANCEL_RESEND_NS;
         timeout_ns = longer ? CANCEL_RESEND_NS : timeout_ns;
     }
+    if (timeout_ns != 0 && workers_grow(engine)) {
+        bool longer = timeout_ns < 0 || timeout_ns > WORKERS_STUCK_NS;
+        timeout_ns = longer ? WORKERS_STUCK_NS : timeout_ns;
+    }
     int res = engine->backend->wait(engine, timeout_ns, watched);
     collect_inbox(engine);
     run_ready(engine);

@@ -28,6 +28,8 @@ enum {
     SQ_ENTRIES = 256,
     CQ_ENTRIES = 4096,
     WORKERS_MAX = 32,          /* threads; more jobs wait in the queue */
+    WORKERS_EAGER = 4,           /* started as jobs come */
+    WORKERS_STUCK_NS = 1000000,  /* a queue that stands still: one more */
     WORKER_STACK_BYTES = 1 << 17,
     WORKER_IDLE_MS = 5000,     /* an idle worker ends after this */
     CANCEL_RESEND_NS = 5000000, /* a worker that missed its signal gets another */

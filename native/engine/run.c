@@ -279,6 +279,19 @@ is_polled(struct flight *flight, const struct step *step, const uint64_t *args)
     return !(flight->retries && is_blocking(flight, args[0]));
 }
 
+/* No room in the ring now: the same again in the next turn. */
+static bool
+requeue_if_starved(struct flight *flight)
+{
+    if (!flight->starved) {
+        return false;
+    }
+    flight->starved = false;
+    flight->skip_attempt = true;
+    engine_ready(flight->engine, flight);
+    return true;
+}
+
 static bool
 depart_to_wait(struct flight *flight)
 {
@@ -292,7 +305,7 @@ depart_to_wait(struct flight *flight)
         return true;
     }
     flight->awaits_fd = false;
-    return false;
+    return requeue_if_starved(flight);
 }
 
 static void
@@ -355,10 +368,7 @@ depart(struct flight *flight, const struct step *step, const uint64_t *args)
         flight->path = flight->path < PATH_RING ? PATH_RING : flight->path;
         return;
     }
-    if (flight->starved) { /* no room in the ring now: again in the next turn */
-        flight->starved = false;
-        flight->skip_attempt = true;
-        engine_ready(engine, flight);
+    if (requeue_if_starved(flight)) {
         return;
     }
     if (poll_is_one_fd(flight, step, args) && depart_to_wait(flight)) {

@@ -53,6 +53,14 @@ queue_take(struct job_queue *queue)
     return flight;
 }
 
+static int64_t
+clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 int
 workers_open(struct engine *engine)
 {
@@ -101,6 +109,7 @@ wait_for_job(struct workers *workers)
         res = pthread_cond_timedwait(&workers->work, &workers->lock, &until);
     }
     workers->idle -= 1;
+    workers->taken_ns = clock_ns();
     return queue_take(&workers->jobs);
 }
 
@@ -145,19 +154,25 @@ start_worker(struct engine *engine)
     return -res;
 }
 
-void
-workers_submit(struct flight *flight)
+/* With the lock held: is one more thread due? A few at once; more only when those have
+ * been stuck for a while, because runnable threads beyond the processors slow each
+ * other down (docs/rationale.md, "How many workers"). */
+static bool
+one_more_is_due(const struct workers *workers)
 {
-    struct engine *engine = flight->engine;
+    if (workers->jobs.first == NULL || workers->idle != 0 ||
+        workers->alive >= workers->limit) {
+        return false;
+    }
+    return workers->alive < WORKERS_EAGER ||
+           clock_ns() - workers->taken_ns >= WORKERS_STUCK_NS;
+}
+
+static void
+add_worker(struct engine *engine, bool due)
+{
     struct workers *workers = &engine->workers;
-    pthread_mutex_lock(&workers->lock);
-    flight->on_worker = false;
-    queue_append(&workers->jobs, flight);
-    bool start = workers->idle == 0 && workers->alive < workers->limit;
-    workers->alive += start;
-    pthread_cond_signal(&workers->work);
-    pthread_mutex_unlock(&workers->lock);
-    if (!start || start_worker(engine) == 0) {
+    if (!due || start_worker(engine) == 0) {
         return;
     }
     /* No thread to be had (EAGAIN): the others will come to it, or we do it here. */
@@ -168,6 +183,37 @@ workers_submit(struct flight *flight)
     if (alone) {
         workers_run_one(engine);
     }
+}
+
+void
+workers_submit(struct flight *flight)
+{
+    struct engine *engine = flight->engine;
+    struct workers *workers = &engine->workers;
+    pthread_mutex_lock(&workers->lock);
+    flight->on_worker = false;
+    queue_append(&workers->jobs, flight);
+    bool due = one_more_is_due(workers);
+    workers->alive += due;
+    pthread_cond_signal(&workers->work);
+    pthread_mutex_unlock(&workers->lock);
+    add_worker(engine, due);
+}
+
+bool
+workers_grow(struct engine *engine)
+{
+    struct workers *workers = &engine->workers;
+    pthread_mutex_lock(&workers->lock);
+    bool due = one_more_is_due(workers);
+    workers->alive += due;
+    if (due) {
+        workers->taken_ns = clock_ns();
+    }
+    bool watch = workers->jobs.first != NULL && workers->alive < workers->limit;
+    pthread_mutex_unlock(&workers->lock);
+    add_worker(engine, due);
+    return watch;
 }
 
 bool
