@@ -97,6 +97,17 @@ int flight_run(struct flight *flight);
 /* run.c: runs a flight on a worker until its end or an atom that must go home. */
 void flight_run_blocking(struct flight *flight);
 
+/* transfer.c: the arguments of what is left, after flight->done bytes. */
+int transfer_advance(struct flight *flight, const struct op *op, uint64_t args[6]);
+uint64_t transfer_size(struct flight *flight, const struct op *op, const uint64_t *args);
+
+/* depart.c: -EAGAIN: wait_fd has to become readable before these fds may be used. */
+int settle_fds(struct flight *flight, const struct step *step, const uint64_t *args);
+int settle_all_fds(struct flight *flight, bool hand_over);
+bool fd_is_blocking(struct flight *flight, uint64_t fd);
+void depart(struct flight *flight, const struct step *step, const uint64_t *args);
+void depart_to_worker(struct flight *flight);
+
 /* engine.c */
 void engine_ready(struct engine *engine, struct flight *flight);
 bool queue_is_empty(const struct flight_queue *queue);

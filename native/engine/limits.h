@@ -20,6 +20,7 @@ enum {
     /* One flight. */
     FDS_OWNED_MAX = 64,          /* open at once, made by the flight: then EMFILE */
     SCRATCH_BYTES_MAX = 1 << 16, /* new buffers up to this size share the flight */
+    IOVECS_MAX = 1024,           /* of one call: the kernel's own limit */
     HEAP_BYTES_MAX = 1 << 30,    /* one new buffer: then ENOMEM */
 
     /* One engine. */

@@ -6,20 +6,13 @@
  * run at home. Both leave through settle, the one place that knows what a result does
  * to cells, fds and the way on. */
 #define _GNU_SOURCE
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 #include "attempt.h"
 #include "engine_private.h"
-
-#ifndef AT_FDCWD
-#define AT_FDCWD -100
-#endif
 
 /* --- arguments ---------------------------------------------------------------------- */
 
@@ -30,136 +23,6 @@ gather(const struct flight *flight, const struct step *step, uint64_t args[6])
     for (int i = 0; i < ARGS_MAX; i++) { /* missing ones name cell 0, which is 0 */
         args[i] = cells[step->arg[i]];
     }
-}
-
-/* The rest of a vectored transfer, in a copy that the flight owns. */
-static int
-vector_rest(struct flight *flight, const uint64_t *args, struct iovec **iov,
-            uint64_t *count)
-{
-    uint64_t total = *count;
-    free(flight->vector);
-    flight->vector = calloc(total, sizeof(struct iovec));
-    if (flight->vector == NULL) {
-        return -ENOMEM;
-    }
-    if (memory_read(flight, flight->vector, args[0], total * sizeof(struct iovec)) < 0) {
-        return -EFAULT;
-    }
-    uint64_t skip = flight->done;
-    uint64_t first = 0;
-    while (first < total && skip >= flight->vector[first].iov_len) {
-        skip -= flight->vector[first++].iov_len;
-    }
-    *iov = flight->vector + first;
-    *count = total - first;
-    if (first < total) {
-        (*iov)->iov_base = (char *)(*iov)->iov_base + skip;
-        (*iov)->iov_len -= skip;
-    }
-    return 0;
-}
-
-/* A transfer that was done in part goes on behind that part. */
-static int
-advance(struct flight *flight, const struct op *op, uint64_t args[6])
-{
-    if (op->flags & OP_TRANSFER) {
-        args[1] += flight->done;
-        args[2] -= flight->done;
-        if (op->args[3] == 'o') {
-            args[3] += flight->done;
-        }
-        return 0;
-    }
-    struct iovec *iov;
-    if (op->flags & OP_VECTOR) {
-        int res = vector_rest(flight, &args[1], &iov, &args[2]);
-        args[1] = (uintptr_t)iov;
-        args[3] += op->args[3] == 'o' ? flight->done : 0;
-        return res;
-    }
-    struct msghdr *message = &flight->message;
-    if (memory_read(flight, message, args[1], sizeof(*message)) < 0) {
-        return -EFAULT;
-    }
-    uint64_t count = message->msg_iovlen;
-    const uint64_t source[1] = {(uintptr_t)message->msg_iov};
-    int res = vector_rest(flight, source, &iov, &count);
-    message->msg_iov = iov;
-    message->msg_iovlen = count;
-    message->msg_control = NULL; /* went with the first part */
-    message->msg_controllen = 0;
-    args[1] = (uintptr_t)message;
-    return res;
-}
-
-static uint64_t
-transfer_size(struct flight *flight, const struct op *op, const uint64_t *args)
-{
-    if (op->flags & OP_TRANSFER) {
-        return args[2];
-    }
-    if (op->flags & OP_VECTOR) {
-        return vector_bytes(args);
-    }
-    struct msghdr message;
-    if (memory_read(flight, &message, args[1], sizeof(message)) < 0) {
-        return 0;
-    }
-    const uint64_t vector[3] = {0, (uintptr_t)message.msg_iov, message.msg_iovlen};
-    return vector_bytes(vector);
-}
-
-/* --- fds the flight opened ---------------------------------------------------------- */
-
-/* The kernel may see, move or pass on these fds: prove what is unproven, forget what
- * is known of their position. -EAGAIN: wait_fd has to become readable first. */
-static int
-settle_fd(struct flight *flight, struct fd_slot *slot, bool hand_over)
-{
-    if (fd_prove(flight, slot) == -EAGAIN) {
-        flight->wait_fd = slot->fd;
-        flight->wait_mask = POLLIN;
-        return -EAGAIN;
-    }
-    if (hand_over) {
-        fd_make_blocking(flight, slot);
-        slot->flags &= (uint16_t)~FD_POSITION;
-    }
-    return 0;
-}
-
-static int
-settle_fds(struct flight *flight, const struct step *step, const uint64_t *args)
-{
-    const struct op *op = step->op;
-    if (flight->fds_count == 0 || (op->flags & (OP_KEEPS_FDS | OP_PSEUDO))) {
-        return 0;
-    }
-    bool any = op == &op_any || strpbrk(op->args, "mt") != NULL;
-    for (uint32_t i = 0; i < flight->fds_count; i++) {
-        struct fd_slot *slot = &flight->fds[i];
-        bool named = any;
-        for (int k = 0; k < step->argc && !named; k++) {
-            named = strchr("fdz", op->args[k]) != NULL && (int)args[k] == slot->fd;
-        }
-        if (named && settle_fd(flight, slot, !(op->flags & OP_CLOSES)) < 0) {
-            return -EAGAIN;
-        }
-    }
-    return 0;
-}
-
-static int
-settle_all_fds(struct flight *flight, bool hand_over)
-{
-    for (uint32_t i = 0; i < flight->fds_count; i++) {
-        if (settle_fd(flight, &flight->fds[i], hand_over) < 0) {
-            return -EAGAIN;
-        }
-    }
-    return 0;
 }
 
 /* --- results ------------------------------------------------------------------------ */
@@ -255,137 +118,6 @@ conclude(struct flight *flight, const struct step *step, const uint64_t *args,
     return settle(flight, step, res);
 }
 
-/* --- misses ------------------------------------------------------------------------- */
-
-static bool
-is_blocking(struct flight *flight, uint64_t fd)
-{
-    int64_t flags = flight_call(flight, __NR_fcntl, fd, F_GETFL, 0, 0, 0, 0);
-    return flags >= 0 && (flags & O_NONBLOCK) == 0;
-}
-
-/* May the atom wait for readiness and be attempted again? Not when the last readiness
- * did not help and a plain call is allowed to wait. */
-static bool
-is_polled(struct flight *flight, const struct step *step, const uint64_t *args)
-{
-    const struct op *op = step->op;
-    if (op->ready == 0 || ((op->flags & OP_POLLED) == 0 && !flight->goes_home)) {
-        return false;
-    }
-    if (fd_is_file(flight, (int)args[0])) {
-        return false;
-    }
-    return !(flight->retries && is_blocking(flight, args[0]));
-}
-
-/* No room in the ring now: the same again in the next turn. */
-static bool
-requeue_if_starved(struct flight *flight)
-{
-    if (!flight->starved) {
-        return false;
-    }
-    flight->starved = false;
-    flight->skip_attempt = true;
-    engine_ready(flight->engine, flight);
-    return true;
-}
-
-static bool
-depart_to_wait(struct flight *flight)
-{
-    flight->skip_attempt = false;
-    flight->goes_home = false;
-    flight->awaits_fd = true;
-    if (flight->engine->backend->await_fd(flight)) {
-        flight->place = PLACE_RING;
-        flight->engine->stats.to_ring += 1;
-        flight->path = flight->path < PATH_RING ? PATH_RING : flight->path;
-        return true;
-    }
-    flight->awaits_fd = false;
-    return requeue_if_starved(flight);
-}
-
-static void
-depart_to_worker(struct flight *flight)
-{
-    flight->skip_attempt = false;
-    flight->retries = false;
-    flight->place = PLACE_WORKER;
-    flight->path = PATH_WORKER;
-    flight->engine->stats.to_worker += 1;
-    workers_submit(flight);
-}
-
-/* poll(2) on one fd is a readiness wait, with a time limit if the backend has one. */
-static bool
-poll_is_one_fd(struct flight *flight, const struct step *step, const uint64_t *args)
-{
-    struct pollfd one;
-    if (step->nr != __NR_ppoll || args[1] != 1 || args[3] != 0 || flight->retries ||
-        memory_read(flight, &one, args[0], sizeof(one)) < 0) {
-        return false;
-    }
-    flight->limited = args[2] != 0;
-    if (flight->limited && memory_read(flight, flight->times, args[2], 16) < 0) {
-        return false;
-    }
-    flight->wait_fd = one.fd;
-    flight->wait_mask = one.events;
-    return true;
-}
-
-static bool
-wants_worker(struct flight *flight, const struct step *step, const uint64_t *args)
-{
-    const struct op *op = step->op;
-    if (flight->ring_refused || op->prepare == NULL) {
-        return true;
-    }
-    /* Writing to a file and whatever follows it is a worker's: the ring would hand
-     * each atom to a kernel thread of its own. */
-    return (op->flags & OP_WRITES) && op->ready == POLLOUT &&
-           !(op->flags & OP_SOCKET) && fd_is_file(flight, (int)args[0]);
-}
-
-/* The flight leaves this thread; it is back when the kernel, the fd or the worker is
- * done. */
-static void
-depart(struct flight *flight, const struct step *step, const uint64_t *args)
-{
-    struct engine *engine = flight->engine;
-    flight->limited = false;
-    if (settle_all_fds(flight, true) < 0 && depart_to_wait(flight)) {
-        return;
-    }
-    if (!flight->goes_home && !wants_worker(flight, step, args) &&
-        engine->backend->request(flight, args)) {
-        flight->skip_attempt = false;
-        flight->place = PLACE_RING;
-        engine->stats.to_ring += 1;
-        flight->path = flight->path < PATH_RING ? PATH_RING : flight->path;
-        return;
-    }
-    if (requeue_if_starved(flight)) {
-        return;
-    }
-    if (poll_is_one_fd(flight, step, args) && depart_to_wait(flight)) {
-        return;
-    }
-    if (is_polled(flight, step, args)) {
-        flight->limited = false;
-        flight->wait_fd = (int)args[0];
-        flight->wait_mask = step->op->ready;
-        if (depart_to_wait(flight)) {
-            return;
-        }
-    }
-    flight->goes_home = false;
-    depart_to_worker(flight);
-}
-
 /* --- on the engine's thread --------------------------------------------------------- */
 
 /* SYNC: the announcement's "do not make it asynchronous": block, without the lock. */
@@ -403,7 +135,7 @@ try_atom(struct flight *flight, const struct step *step, uint64_t args[6])
 {
     const struct op *op = step->op;
     if (flight->done != 0) {
-        int res = advance(flight, op, args);
+        int res = transfer_advance(flight, op, args);
         if (res < 0) {
             return res;
         }
@@ -512,7 +244,7 @@ engine_completed(struct flight *flight, int64_t res)
     } else {
         uint64_t args[6];
         gather(flight, step, args);
-        if (flight->done != 0 && advance(flight, step->op, args) < 0) {
+        if (flight->done != 0 && transfer_advance(flight, step->op, args) < 0) {
             res = -EFAULT;
         }
         res = res == -ETIME ? 0 : res; /* a timeout that ran to its end */
@@ -570,7 +302,7 @@ static int64_t
 call_blocking(struct flight *flight, const struct step *step, uint64_t args[6])
 {
     if (flight->done != 0) {
-        int res = advance(flight, step->op, args);
+        int res = transfer_advance(flight, step->op, args);
         if (res < 0) {
             return res;
         }
@@ -609,7 +341,7 @@ flight_run_blocking(struct flight *flight)
             continue;
         }
         int64_t not_yet = step->nr == __NR_connect ? -EINPROGRESS : -EAGAIN;
-        if (res == not_yet && step->op->ready != 0 && !is_blocking(flight, args[0])) {
+        if (res == not_yet && step->op->ready != 0 && !fd_is_blocking(flight, args[0])) {
             flight->goes_home = true; /* an O_NONBLOCK fd: wait for it at home */
             flight->skip_attempt = true;
             return;

@@ -1,0 +1,197 @@
+/* Where a miss goes: the ring, a readiness wait, or a worker.
+ *
+ * Also what has to be true of the fds a flight opened before the kernel, a worker or
+ * the host may see them: an O_NONBLOCK of our own making is taken back, a FIFO without
+ * a writer is waited for. Called by run.c only, on the engine's thread. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "attempt.h"
+#include "engine_private.h"
+
+/* --- fds the flight opened ---------------------------------------------------------- */
+
+/* The kernel may see, move or pass on these fds: prove what is unproven, forget what
+ * is known of their position. -EAGAIN: wait_fd has to become readable first. */
+static int
+settle_fd(struct flight *flight, struct fd_slot *slot, bool hand_over)
+{
+    if (fd_prove(flight, slot) == -EAGAIN) {
+        flight->wait_fd = slot->fd;
+        flight->wait_mask = POLLIN;
+        return -EAGAIN;
+    }
+    if (hand_over) {
+        fd_make_blocking(flight, slot);
+        slot->flags &= (uint16_t)~FD_POSITION;
+    }
+    return 0;
+}
+
+int
+settle_fds(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    const struct op *op = step->op;
+    if (flight->fds_count == 0 || (op->flags & (OP_KEEPS_FDS | OP_PSEUDO))) {
+        return 0;
+    }
+    bool any = op == &op_any || strpbrk(op->args, "mt") != NULL;
+    for (uint32_t i = 0; i < flight->fds_count; i++) {
+        struct fd_slot *slot = &flight->fds[i];
+        bool named = any;
+        for (int k = 0; k < step->argc && !named; k++) {
+            named = strchr("fdz", op->args[k]) != NULL && (int)args[k] == slot->fd;
+        }
+        if (named && settle_fd(flight, slot, !(op->flags & OP_CLOSES)) < 0) {
+            return -EAGAIN;
+        }
+    }
+    return 0;
+}
+
+int
+settle_all_fds(struct flight *flight, bool hand_over)
+{
+    for (uint32_t i = 0; i < flight->fds_count; i++) {
+        if (settle_fd(flight, &flight->fds[i], hand_over) < 0) {
+            return -EAGAIN;
+        }
+    }
+    return 0;
+}
+
+/* --- misses ------------------------------------------------------------------------- */
+
+bool
+fd_is_blocking(struct flight *flight, uint64_t fd)
+{
+    int64_t flags = flight_call(flight, __NR_fcntl, fd, F_GETFL, 0, 0, 0, 0);
+    return flags >= 0 && (flags & O_NONBLOCK) == 0;
+}
+
+/* May the atom wait for readiness and be attempted again? Not when the last readiness
+ * did not help and a plain call is allowed to wait. */
+static bool
+is_polled(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    const struct op *op = step->op;
+    if (op->ready == 0 || ((op->flags & OP_POLLED) == 0 && !flight->goes_home)) {
+        return false;
+    }
+    if (fd_is_file(flight, (int)args[0])) {
+        return false;
+    }
+    return !(flight->retries && fd_is_blocking(flight, args[0]));
+}
+
+/* No room in the ring now: the same again in the next turn. */
+static bool
+requeue_if_starved(struct flight *flight)
+{
+    if (!flight->starved) {
+        return false;
+    }
+    flight->starved = false;
+    flight->skip_attempt = true;
+    engine_ready(flight->engine, flight);
+    return true;
+}
+
+static bool
+depart_to_wait(struct flight *flight)
+{
+    flight->skip_attempt = false;
+    flight->goes_home = false;
+    flight->awaits_fd = true;
+    if (flight->engine->backend->await_fd(flight)) {
+        flight->place = PLACE_RING;
+        flight->engine->stats.to_ring += 1;
+        flight->path = flight->path < PATH_RING ? PATH_RING : flight->path;
+        return true;
+    }
+    flight->awaits_fd = false;
+    return requeue_if_starved(flight);
+}
+
+void
+depart_to_worker(struct flight *flight)
+{
+    flight->skip_attempt = false;
+    flight->retries = false;
+    flight->place = PLACE_WORKER;
+    flight->path = PATH_WORKER;
+    flight->engine->stats.to_worker += 1;
+    workers_submit(flight);
+}
+
+/* poll(2) on one fd is a readiness wait, with a time limit if the backend has one. */
+static bool
+poll_is_one_fd(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    struct pollfd one;
+    if (step->nr != __NR_ppoll || args[1] != 1 || args[3] != 0 || flight->retries ||
+        memory_read(flight, &one, args[0], sizeof(one)) < 0) {
+        return false;
+    }
+    flight->limited = args[2] != 0;
+    if (flight->limited && memory_read(flight, flight->times, args[2], 16) < 0) {
+        return false;
+    }
+    flight->wait_fd = one.fd;
+    flight->wait_mask = one.events;
+    return true;
+}
+
+static bool
+wants_worker(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    const struct op *op = step->op;
+    if (flight->ring_refused || op->prepare == NULL) {
+        return true;
+    }
+    /* Writing to a file and whatever follows it is a worker's: the ring would hand
+     * each atom to a kernel thread of its own. */
+    return (op->flags & OP_WRITES) && op->ready == POLLOUT &&
+           !(op->flags & OP_SOCKET) && fd_is_file(flight, (int)args[0]);
+}
+
+/* The flight leaves this thread; it is back when the kernel, the fd or the worker is
+ * done. */
+void
+depart(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    struct engine *engine = flight->engine;
+    flight->limited = false;
+    if (settle_all_fds(flight, true) < 0 && depart_to_wait(flight)) {
+        return;
+    }
+    if (!flight->goes_home && !wants_worker(flight, step, args) &&
+        engine->backend->request(flight, args)) {
+        flight->skip_attempt = false;
+        flight->place = PLACE_RING;
+        engine->stats.to_ring += 1;
+        flight->path = flight->path < PATH_RING ? PATH_RING : flight->path;
+        return;
+    }
+    if (requeue_if_starved(flight)) {
+        return;
+    }
+    if (poll_is_one_fd(flight, step, args) && depart_to_wait(flight)) {
+        return;
+    }
+    if (is_polled(flight, step, args)) {
+        flight->limited = false;
+        flight->wait_fd = (int)args[0];
+        flight->wait_mask = step->op->ready;
+        if (depart_to_wait(flight)) {
+            return;
+        }
+    }
+    flight->goes_home = false;
+    depart_to_worker(flight);
+}
+
