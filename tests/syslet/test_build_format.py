@@ -1,0 +1,72 @@
+"""The Python side of the program format and the operations table against the C side."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from syslet_loop import ops, program
+
+ENGINE = Path(__file__).parents[2] / "native" / "engine"
+
+
+def test_structures_have_the_sizes_of_program_h() -> None:
+    sizes = (program.ATOM, program.RELOC, program.BUFFER, program.BOUND)
+    assert [each.size for each in sizes] == [80, 16, 16, 16]
+
+
+def test_flags_and_pseudo_numbers_are_those_of_program_h() -> None:
+    text = (ENGINE / "program.h").read_text()
+    for name, value in re.findall(r"SYSLET_(\w+) = (0x[0-9a-f]+)", text):
+        assert getattr(program, name) == int(value, 16), name
+    for name, value in re.findall(r"PSEUDO_(\w+) = (0x[0-9a-f]+)", text):
+        if name not in ("FIRST", "LAST"):
+            assert ops.BY_NAME[name.lower()].nr == int(value, 16)
+    for name, value in re.findall(r"(RELOC_\w+) = (\d+)", text):
+        assert getattr(program, name) == int(value)
+
+
+def test_limits_are_those_of_limits_h() -> None:
+    text = (ENGINE / "limits.h").read_text()
+    values = {}
+    for name, base, shift in re.findall(r"(\w+_MAX) = (\d+)(?: << (\d+))?,", text):
+        values[name] = int(base) << int(shift or 0)
+    assert {name: values[name] for name in program.LIMITS} == program.LIMITS
+
+
+def test_rows_are_those_of_ops_c() -> None:
+    text = (ENGINE / "ops.c").read_text()
+    row = r'(?:ROW|QUICK|SLOW)\("(\w+)",\s*\w+,\s*"(\w*)",\s*\'(.)\',\s*(\d)'
+    there = re.findall(row, text[: text.index("op_any")])
+    here = [(op.name, op.args, op.result, str(op.least)) for op in ops.OPS]
+    assert sorted(there) == sorted(here)
+
+
+def test_numbers_are_those_of_the_system_headers() -> None:
+    header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
+    if ops.MACHINE != "x86_64" or not header.exists():
+        pytest.skip("no header to compare with")
+    numbers = dict(re.findall(r"#define __NR_(\w+)\s+(\d+)", header.read_text()))
+    for op in ops.OPS:
+        if not op.is_pseudo:
+            assert op.nr == int(numbers[op.name]), op.name
+    for name in ops.REFUSED_NAMES:
+        assert int(numbers[name]) in ops.REFUSED
+
+
+def test_rows_are_consistent() -> None:
+    for op in ops.OPS:
+        assert len(op.names) == len(op.args) <= program.ARGS_MAX
+        assert op.least <= len(op.args)
+        assert set(op.args) <= set("fdpsioOrwnvVcmMaALtTz")
+        assert op.result in "infPD0"
+    assert len(ops.BY_NAME) == len(ops.BY_TITLE) == len(ops.BY_NUMBER) == len(ops.OPS)
+    assert not set(ops.BY_NUMBER) & set(ops.REFUSED)
+
+
+def test_words() -> None:
+    assert program.word(-1) == 2**64 - 1
+    assert program.signed(program.word(-5)) == -5
+    for value in (2**64, -(2**63) - 1):
+        with pytest.raises(ValueError, match="64 bits"):
+            program.word(value)
