@@ -290,6 +290,8 @@ class _Writer:
         if isinstance(value, Memory):
             place, fillers = self._memory(value), self.filled.get(id(value), [])
             count = fillers[0] if len(fillers) == 1 else None
+            if count is None:
+                self.draft.zero(place)
             return ("bytes", place.address, count or place.capacity)
         if isinstance(value, Param):
             return ("param", self._param(value.name).index)

@@ -82,6 +82,7 @@ class BufferRow:
     size: int
     address: Slot
     capacity: Slot | None
+    is_zeroed: bool = False  # all of it may be returned, whatever was written
 
 
 class Draft:
@@ -165,6 +166,12 @@ class Draft:
         capacity = self.add(Slot(origin="dynamic"))
         number = self._row(BufferRow(0, address, capacity))
         return Memory(address, capacity), self.number(number)
+
+    def zero(self, memory: Memory) -> None:
+        """Have the flight clear this buffer before it is used."""
+        for row in self.buffers:
+            if row.address is memory.address:
+                row.is_zeroed = True
 
     def _row(self, row: BufferRow) -> int:
         if len(self.buffers) == LIMITS["BUFFERS_MAX"]:

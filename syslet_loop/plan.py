@@ -136,6 +136,7 @@ def _settle_buffers(draft: Draft, buffers: Sequence[Buffer]) -> list[Item]:
             filled.alias = fillers[0].put
         elif buffer.is_whole and buffer.memory.capacity is not None:
             filled.alias = buffer.memory.capacity
+            draft.zero(buffer.memory)
         else:
             filled.alias = draft.number(0)
     return [
@@ -228,7 +229,12 @@ def _pack_buffers(draft: Draft) -> list[bytes]:
         return slot.index if slot is not None else 0
 
     return [
-        program.BUFFER.pack(row.size, cell(row.address), cell(row.capacity))
+        program.BUFFER.pack(
+            row.size,
+            program.BUFFER_ZEROED if row.is_zeroed else 0,
+            cell(row.address),
+            cell(row.capacity),
+        )
         for row in draft.buffers
     ]
 

@@ -28,9 +28,11 @@ RELOC_CONST = 2  # address of the constants + value bytes
 RELOC_BUFFER = 3  # address of new buffer number `value`
 RELOC_HOST = 4  # the host stores an address with >= value bytes behind it
 
+BUFFER_ZEROED = 1  # what nothing has written reads as 0
+
 ATOM = struct.Struct("<IIQQ6QQ")  # flags nr ret next arg[6] private
 RELOC = struct.Struct("<IIQ")  # cell kind value
-BUFFER = struct.Struct("<QII")  # size address capacity
+BUFFER = struct.Struct("<IIII")  # size flags address capacity
 BOUND = struct.Struct("<IIQ")  # atom arg capacity
 
 LIMITS: dict[str, int] = {

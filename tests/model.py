@@ -92,7 +92,7 @@ class Model:
             elif kind == program.RELOC_CONST:
                 self.cells[cell] = ctypes.addressof(self.consts) + value
             elif kind == program.RELOC_BUFFER:
-                assert self.rows[value][1] == cell
+                assert self.rows[value][2] == cell
                 self.cells[cell] = self.pin(bytearray(self.rows[value][0]))
 
     # The flight.
@@ -156,7 +156,7 @@ class Model:
         if nr == _EMIT:
             self.emitted.append(self.value(self.compiled.emits[args[0]]))
             return 0
-        _, address, capacity = self.rows[args[0]]
+        _, _, address, capacity = self.rows[args[0]]
         if program.signed(args[1]) < 0:
             return -errno.EINVAL
         self.cells[address] = self.pin(bytearray(args[1] or 1))

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -100,6 +101,9 @@ attempt_buffer(struct flight *flight, const uint64_t *args)
             return -ENOMEM;
         }
         flight->cells[buffer->address] = (uintptr_t)memory;
+    }
+    if (buffer->flags & BUFFER_ZEROED) {
+        memset(memory, 0, args[1]);
     }
     flight->cells[buffer->capacity] = args[1];
     return 0;

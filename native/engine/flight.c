@@ -104,7 +104,7 @@ place_buffers(struct flight *flight)
     uint32_t used = 0;
     for (uint32_t i = 0; i < plan->buffers_count; i++) {
         const struct program_buffer *buffer = &plan->buffers[i];
-        uint64_t size = (buffer->size + 15) & ~UINT64_C(15);
+        uint64_t size = ((uint64_t)buffer->size + 15) & ~UINT64_C(15);
         char *memory;
         if (buffer->size == 0) {
             continue;
@@ -117,6 +117,9 @@ place_buffers(struct flight *flight)
         }
         if (memory == NULL) {
             return -ENOMEM;
+        }
+        if (buffer->flags & BUFFER_ZEROED) {
+            memset(memory, 0, buffer->size);
         }
         flight->cells[buffer->address] = (uintptr_t)memory;
     }

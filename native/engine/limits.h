@@ -15,6 +15,7 @@ enum {
     BUFFERS_MAX = 64,
     RELOCS_MAX = 4096,
     ARGS_MAX = 6,
+    BOUNDS_MAX = 2, /* arguments of one atom with a bound */
     CONSTS_BYTES_MAX = 1 << 24,
 
     /* One flight. */

@@ -67,6 +67,9 @@ struct op {
     short ready; /* poll mask of args[0] after which an attempt may succeed; 0: none */
 };
 
+/* Bytes of the structure behind argument `arg` (letters t T A L O m M); 0: unknown. */
+uint32_t op_structure(const struct op *op, int arg);
+
 extern const struct op ops[];
 const struct op *op_find(uint32_t nr); /* NULL: no row; any call then runs on a worker */
 extern const struct op op_any;         /* the row of system calls without a row */

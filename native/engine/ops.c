@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <poll.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "attempt.h"
@@ -206,6 +207,62 @@ const struct op ops[] = {
         "GRND_NONBLOCK", NO_RING, 0),
     SLOW("getcwd", __NR_getcwd, "wn", 'n', 2),
 };
+
+static const struct structure {
+    uint32_t nr;
+    uint8_t arg;
+    uint16_t bytes;
+} structures[] = {
+    {PSEUDO_UMEM_ADD, 0, 8},
+    {__NR_openat2, 2, 24},
+    {__NR_fstat, 1, sizeof(struct stat)},
+    {__NR_newfstatat, 2, sizeof(struct stat)},
+    {__NR_statx, 4, 256},
+    {__NR_statfs, 1, 120},
+    {__NR_fstatfs, 1, 120},
+    {__NR_utimensat, 2, 32},
+    {__NR_timerfd_settime, 2, 32},
+    {__NR_timerfd_settime, 3, 32},
+    {__NR_pipe2, 0, 8},
+    {__NR_socketpair, 3, 8},
+    {__NR_getsockopt, 4, 4},
+    {__NR_accept4, 1, 128},
+    {__NR_accept4, 2, 4},
+    {__NR_getsockname, 1, 128},
+    {__NR_getsockname, 2, 4},
+    {__NR_getpeername, 1, 128},
+    {__NR_getpeername, 2, 4},
+    {__NR_recvfrom, 4, 128},
+    {__NR_recvfrom, 5, 4},
+    {__NR_recvmsg, 1, 56},
+    {__NR_sendmsg, 1, 56},
+    {__NR_ppoll, 0, 8},
+    {__NR_ppoll, 2, 16},
+    {__NR_nanosleep, 0, 16},
+    {__NR_nanosleep, 1, 16},
+    {__NR_clock_nanosleep, 2, 16},
+    {__NR_clock_nanosleep, 3, 16},
+    {__NR_futex, 0, 4},
+    {__NR_waitid, 2, 128},
+    {__NR_waitid, 4, 144},
+    {__NR_clock_gettime, 1, 16},
+    {__NR_copy_file_range, 1, 8},
+    {__NR_copy_file_range, 3, 8},
+    {__NR_sendfile, 2, 8},
+    {__NR_splice, 1, 8},
+    {__NR_splice, 3, 8},
+};
+
+uint32_t
+op_structure(const struct op *op, int arg)
+{
+    for (size_t i = 0; i < sizeof(structures) / sizeof(structures[0]); i++) {
+        if (structures[i].nr == op->nr && structures[i].arg == arg) {
+            return structures[i].bytes;
+        }
+    }
+    return 0;
+}
 
 const struct op op_any = ROW("syscall", 0, "iiiiii", 'i', 0, 0, NONE, NO_RING, 0);
 

@@ -10,7 +10,6 @@
 #include "op.h"
 
 enum { SIGN_NEGATIVE = 1, SIGN_ZERO = 2, SIGN_POSITIVE = 4 };
-enum { NO_BOUND = 0xff };
 
 struct step { /* one atom, decoded */
     const struct op *op; /* borrowed: rows are constant */
@@ -18,8 +17,9 @@ struct step { /* one atom, decoded */
     uint16_t arg[ARGS_MAX]; /* cells; argc of them, the rest is cell 0 */
     uint16_t ret;           /* cell, or 0 */
     uint16_t next;          /* index + 1, or 0 */
-    uint16_t capacity;      /* cell that bounds argument `bound` */
-    uint8_t bound;          /* argument index, or NO_BOUND */
+    uint16_t capacity[BOUNDS_MAX]; /* cell that bounds argument `bound` */
+    uint8_t bound[BOUNDS_MAX];     /* argument index */
+    uint8_t bounds;                /* how many of them */
     uint8_t argc;
     uint8_t stop;  /* signs of the result that stop here */
     uint8_t flags; /* the announcement's */

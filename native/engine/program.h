@@ -64,11 +64,14 @@ struct program_reloc {
     uint64_t value;
 };
 
+enum { BUFFER_ZEROED = 1 };
+
 /* A new buffer. size > 0: made when the flight starts. size == 0: made by its
  * PSEUDO_BUFFER atom, which stores the address in `address` and the size in `capacity`.
  */
 struct program_buffer {
-    uint64_t size;
+    uint32_t size;     /* bytes */
+    uint32_t flags;    /* BUFFER_ZEROED: what nothing has written reads as 0 */
     uint32_t address;  /* cell that holds its address */
     uint32_t capacity; /* cell that holds its size in bytes; 0 if size is fixed */
 };

@@ -25,6 +25,18 @@ gather(const struct flight *flight, const struct step *step, uint64_t args[6])
     }
 }
 
+static bool
+is_within_bounds(const struct flight *flight, const struct step *step,
+                 const uint64_t *args)
+{
+    for (uint8_t i = 0; i < step->bounds; i++) {
+        if (args[step->bound[i]] > flight->cells[step->capacity[i]]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* --- results ------------------------------------------------------------------------ */
 
 static int64_t
@@ -139,8 +151,7 @@ try_atom(struct flight *flight, const struct step *step, uint64_t args[6])
         if (res < 0) {
             return res;
         }
-    } else if (step->bound != NO_BOUND &&
-               args[step->bound] > flight->cells[step->capacity]) {
+    } else if (!is_within_bounds(flight, step, args)) {
         return -EFAULT;
     }
     if (flight->fds_count != 0 && settle_fds(flight, step, args) < 0) {
@@ -306,8 +317,7 @@ call_blocking(struct flight *flight, const struct step *step, uint64_t args[6])
         if (res < 0) {
             return res;
         }
-    } else if (step->bound != NO_BOUND &&
-               args[step->bound] > flight->cells[step->capacity]) {
+    } else if (!is_within_bounds(flight, step, args)) {
         return -EFAULT;
     }
     if (step->op->flags & OP_PSEUDO) {
