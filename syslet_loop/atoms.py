@@ -32,7 +32,7 @@ from .operands import Int, Site, Slot, calling_site
 from .operands import Memory as Place
 from .operands import Param as Parameter
 from .plan import Compiled, compile_draft, make_syslet
-from .program import (
+from .program_format import (
     ARGS_MAX,
     FLAGS_ALL,
     LIMITS,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from . import program
+from . import program_format
 from .draft import Jump, Label, Test
 from .operands import (
     SIGNS,
@@ -36,7 +36,7 @@ class Core(Recorder):
         """
         if isinstance(initial, bool) or not isinstance(initial, int):
             raise TypeError(f"a cell starts as an int, not as {initial!r}: use s.set")
-        slot = self._draft.slot(program.word(initial))
+        slot = self._draft.slot(program_format.word(initial))
         self._draft.origins[id(slot)] = self._here(), "cell"
         return Cell(self, slot)
 

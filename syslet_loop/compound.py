@@ -23,7 +23,7 @@ from .operands import (
     Site,
     Slot,
 )
-from .program import VECTOR_MAX, word
+from .program_format import VECTOR_MAX, word
 from .recorder import Bounds
 from .structs import SOCKADDR_BYTES, encode_address, encode_time
 

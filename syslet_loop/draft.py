@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .operands import Memory, Param, Record, Site, Slot
 from .ops import Op
-from .program import ARGS_MAX, LIMITS, word
+from .program_format import ARGS_MAX, LIMITS, word
 
 
 class Label:

@@ -13,7 +13,7 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
-from . import ops, program
+from . import ops, program_format
 from .draft import Step
 from .flow import Placed
 from .operands import Record, Site, Slot
@@ -180,7 +180,7 @@ def call_text(names: _Names, step: Step) -> str:
     for at, slot in enumerate(step.args):
         text = names.of(slot)
         args.append(
-            _constant(step, at, program.signed(slot.resolve().initial))
+            _constant(step, at, program_format.signed(slot.resolve().initial))
             if text is None
             else text
         )
@@ -200,14 +200,14 @@ def atom_text(names: _Names, step: Step) -> str:
 def condition_text(atom: Placed, index: int) -> str:
     """What the atom's result decides, and where it goes."""
     tests = {
-        program.STOP_ON_ZERO: "zero",
-        program.STOP_ON_NONZERO: "nonzero",
-        program.STOP_ON_NEGATIVE: "negative",
-        program.STOP_ON_NON_POSITIVE: "not positive",
+        program_format.STOP_ON_ZERO: "zero",
+        program_format.STOP_ON_NONZERO: "nonzero",
+        program_format.STOP_ON_NEGATIVE: "negative",
+        program_format.STOP_ON_NON_POSITIVE: "not positive",
     }
     flags = atom.flags | atom.step.flags
     signs = " or ".join(text for flag, text in tests.items() if flags & flag)
-    skips = flags & program.SKIP_TO_NEXT_ON_STOP
+    skips = flags & program_format.SKIP_TO_NEXT_ON_STOP
     onward = f"then {atom.next - 1}" if atom.next else "then end"
     if not signs:
         return onward
@@ -235,7 +235,7 @@ def explain(compiled: Compiled, format: str = "text") -> str:
 
 def _how(flags: int) -> str:
     names = ("ASYNC", "SYNC", "NO_COMPLETE")
-    shown = [name for name in names if flags & getattr(program, name)]
+    shown = [name for name in names if flags & getattr(program_format, name)]
     return f" [{'|'.join(shown)}]" if shown else ""
 
 
@@ -256,8 +256,8 @@ def _edges(atom: Placed, index: int) -> list[str]:
     flags = atom.flags | atom.step.flags
     onward = f"a{atom.next - 1}" if atom.next else "end"
     lines = [f"  a{index} -> {onward};"]
-    if flags & program.STOP_MASK:
-        stop = f"a{index + 1}" if flags & program.SKIP_TO_NEXT_ON_STOP else "end"
+    if flags & program_format.STOP_MASK:
+        stop = f"a{index + 1}" if flags & program_format.SKIP_TO_NEXT_ON_STOP else "end"
         reason = condition_text(atom, index).split(" if ")[-1].partition(";")[0]
         reason = reason.removeprefix("if ").partition(" then ")[0]
         lines.append(f'  a{index} -> {stop} [label="{reason}", style=dashed];')

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from . import ops
 from .draft import Draft, Fill, Jump, Label, Step, Test
 from .operands import Site, Slot
-from .program import (
+from .program_format import (
     SKIP_TO_NEXT_ON_STOP,
     STOP_MASK,
     STOP_ON_NEGATIVE,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import explain, flow, program
+from . import explain, flow, program_format
 from .annotations import allowed_kinds, check_default
 from .draft import Draft, Fill, Item
 from .methods import Builder
@@ -183,33 +183,33 @@ def compile_draft(
 
 def _check_limits(packed: Compiled) -> None:
     counts = {
-        "ATOMS_MAX": ("atoms", len(packed.atoms) // program.ATOM.size),
+        "ATOMS_MAX": ("atoms", len(packed.atoms) // program_format.ATOM.size),
         "CELLS_MAX": ("cells", len(packed.cells) // 8),
-        "RELOCS_MAX": ("addresses", len(packed.relocs) // program.RELOC.size),
+        "RELOCS_MAX": ("addresses", len(packed.relocs) // program_format.RELOC.size),
         "CONSTS_BYTES_MAX": ("bytes of constants", len(packed.consts)),
     }
     for limit, (what, count) in counts.items():
-        if count > program.LIMITS[limit]:
-            most = f"at most {program.LIMITS[limit]} are allowed"
+        if count > program_format.LIMITS[limit]:
+            most = f"at most {program_format.LIMITS[limit]} are allowed"
             raise ValueError(f"{packed.name}: {count} {what}, {most}")
 
 
 def _pack_atom(atom: flow.Placed) -> bytes:
     step = atom.step
     args = [slot.resolve().index for slot in step.args]
-    args += [0] * (program.ARGS_MAX - len(args))
+    args += [0] * (program_format.ARGS_MAX - len(args))
     ret = step.ret.resolve().index if step.ret is not None else 0
-    private = (program.PRIVATE_CHECK if step.check else 0) | step.site.line
+    private = (program_format.PRIVATE_CHECK if step.check else 0) | step.site.line
     flags = atom.flags | step.flags
-    return program.ATOM.pack(flags, step.nr, ret, atom.next, *args, private)
+    return program_format.ATOM.pack(flags, step.nr, ret, atom.next, *args, private)
 
 
 def _pack_relocs(draft: Draft) -> list[bytes]:
     kinds = {
-        "cell": program.RELOC_CELL,
-        "const": program.RELOC_CONST,
-        "buffer": program.RELOC_BUFFER,
-        "host": program.RELOC_HOST,
+        "cell": program_format.RELOC_CELL,
+        "const": program_format.RELOC_CONST,
+        "buffer": program_format.RELOC_BUFFER,
+        "host": program_format.RELOC_HOST,
     }
     least = {id(param.slot): param.least for param in draft.params}
     rows = []
@@ -220,7 +220,7 @@ def _pack_relocs(draft: Draft) -> list[bytes]:
                 value = slot.target.resolve().index * 8
             elif slot.origin == "host":
                 value = least.get(id(slot), 0)
-            rows.append(program.RELOC.pack(slot.index, kinds[slot.origin], value))
+            rows.append(program_format.RELOC.pack(slot.index, kinds[slot.origin], value))
     return rows
 
 
@@ -229,9 +229,9 @@ def _pack_buffers(draft: Draft) -> list[bytes]:
         return slot.index if slot is not None else 0
 
     return [
-        program.BUFFER.pack(
+        program_format.BUFFER.pack(
             row.size,
-            program.BUFFER_ZEROED if row.is_zeroed else 0,
+            program_format.BUFFER_ZEROED if row.is_zeroed else 0,
             cell(row.address),
             cell(row.capacity),
         )
@@ -241,7 +241,7 @@ def _pack_buffers(draft: Draft) -> list[bytes]:
 
 def _pack_bounds(atoms: list[flow.Placed]) -> list[bytes]:
     return [
-        program.BOUND.pack(index, arg, capacity.resolve().index)
+        program_format.BOUND.pack(index, arg, capacity.resolve().index)
         for index, atom in enumerate(atoms)
         for arg, capacity in atom.step.bounds
     ]

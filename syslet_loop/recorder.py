@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from . import ops, program
+from . import ops, program_format
 from .draft import Draft, Fill, Label, Step
 from .operands import (
     Buffer,
@@ -28,7 +28,7 @@ from .operands import (
     calling_site,
 )
 
-ATOM_FLAGS = program.ASYNC | program.SYNC | program.NO_COMPLETE
+ATOM_FLAGS = program_format.ASYNC | program_format.SYNC | program_format.NO_COMPLETE
 Bounds = list[tuple[int, Slot]]
 
 
@@ -218,7 +218,7 @@ class Recorder:
         self._own(None)
         if not isinstance(check, bool):
             raise TypeError(f"check is True or False, not {check!r}")
-        if flags & program.ASYNC and flags & program.SYNC:
+        if flags & program_format.ASYNC and flags & program_format.SYNC:
             raise ValueError("ASYNC and SYNC exclude each other")
         if flags & ~ATOM_FLAGS:
             raise ValueError(

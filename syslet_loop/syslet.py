@@ -24,7 +24,7 @@ from .atoms import (
 from .methods import Builder
 from .ops import AT_FDCWD
 from .plan import Compiled, compile_function, make_syslet
-from .program import (
+from .program_format import (
     ASYNC,
     NO_COMPLETE,
     SKIP_TO_NEXT_ON_STOP,

@@ -12,7 +12,7 @@ import os
 import struct
 from typing import Any
 
-from syslet_loop import errors, program
+from syslet_loop import errors, program_format
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -25,9 +25,9 @@ class Model:
 
     def __init__(self, compiled: Any, arguments: tuple[Any, ...]) -> None:
         self.compiled = compiled
-        self.atoms = list(program.ATOM.iter_unpack(compiled.atoms))
-        self.bounds = list(program.BOUND.iter_unpack(compiled.bounds))
-        self.rows = list(program.BUFFER.iter_unpack(compiled.buffers))
+        self.atoms = list(program_format.ATOM.iter_unpack(compiled.atoms))
+        self.bounds = list(program_format.BOUND.iter_unpack(compiled.bounds))
+        self.rows = list(program_format.BUFFER.iter_unpack(compiled.buffers))
         count = len(compiled.cells) // 8
         self.cells = (ctypes.c_uint64 * count).from_buffer_copy(compiled.cells)
         self.consts = ctypes.create_string_buffer(compiled.consts, len(compiled.consts))
@@ -59,9 +59,9 @@ class Model:
         kind, name, cell, extra, least, convert, _, _ = row
         value = convert(value) if convert is not None else value
         if kind == "int":
-            self.cells[cell] = program.word(value.__index__())
+            self.cells[cell] = program_format.word(value.__index__())
         elif kind == "fd":
-            self.cells[cell] = program.word(getattr(value, "fileno", lambda: value)())
+            self.cells[cell] = program_format.word(getattr(value, "fileno", lambda: value)())
         elif kind == "timeout":
             self.cells[cell] = int(value)
             self.cells[cell + 1] = int((value - int(value)) * 1e9)
@@ -86,12 +86,12 @@ class Model:
 
     def relocate(self) -> None:
         """Addresses into the cells that hold one."""
-        for cell, kind, value in program.RELOC.iter_unpack(self.compiled.relocs):
-            if kind == program.RELOC_CELL:
+        for cell, kind, value in program_format.RELOC.iter_unpack(self.compiled.relocs):
+            if kind == program_format.RELOC_CELL:
                 self.cells[cell] = ctypes.addressof(self.cells) + value
-            elif kind == program.RELOC_CONST:
+            elif kind == program_format.RELOC_CONST:
                 self.cells[cell] = ctypes.addressof(self.consts) + value
-            elif kind == program.RELOC_BUFFER:
+            elif kind == program_format.RELOC_BUFFER:
                 assert self.rows[value][2] == cell
                 self.cells[cell] = self.pin(bytearray(self.rows[value][0]))
 
@@ -106,9 +106,9 @@ class Model:
                 result = self.execute(index)
                 self.ran[index] = 1
                 if ret:
-                    self.cells[ret] = program.word(result)
-                if program.stops(flags, result):
-                    if not flags & program.SKIP_TO_NEXT_ON_STOP:
+                    self.cells[ret] = program_format.word(result)
+                if program_format.stops(flags, result):
+                    if not flags & program_format.SKIP_TO_NEXT_ON_STOP:
                         break
                     index += 1
                 elif onward == 0:
@@ -117,7 +117,7 @@ class Model:
                     index = onward - 1
             else:
                 raise RuntimeError("the program does not end")
-            if private & program.PRIVATE_CHECK and result < 0:
+            if private & program_format.PRIVATE_CHECK and result < 0:
                 cells = bytes(self.cells)
                 info = self.compiled
                 raise errors.failure(
@@ -144,11 +144,11 @@ class Model:
     def pseudo(self, nr: int, args: list[int]) -> int:
         """An operation that makes no system call."""
         if nr == _NOP:
-            return program.signed(args[0]) if args else 0
+            return program_format.signed(args[0]) if args else 0
         if nr == _UMEM_ADD:
             word = ctypes.c_uint64.from_address(args[0])
-            word.value = (word.value + args[1]) & program.WORD_MASK
-            return program.signed(word.value)
+            word.value = (word.value + args[1]) & program_format.WORD_MASK
+            return program_format.signed(word.value)
         if nr == _LOAD:
             width, is_signed, offset = (*args[1:], 0, 0)[:3]
             data = ctypes.string_at(args[0] + offset, width)
@@ -157,7 +157,7 @@ class Model:
             self.emitted.append(self.value(self.compiled.emits[args[0]]))
             return 0
         _, _, address, capacity = self.rows[args[0]]
-        if program.signed(args[1]) < 0:
+        if program_format.signed(args[1]) < 0:
             return -errno.EINVAL
         self.cells[address] = self.pin(bytearray(args[1] or 1))
         self.cells[capacity] = args[1]
@@ -207,12 +207,12 @@ class Model:
         """A result made by its template."""
         kind, *rest = node
         if kind in ("int", "fd"):
-            number = program.signed(self.cells[rest[0]])
+            number = program_format.signed(self.cells[rest[0]])
             if kind == "fd":
                 self.fds.discard(number)
             return number
         if kind == "bytes":
-            address, size = self.cells[rest[0]], program.signed(self.cells[rest[1]])
+            address, size = self.cells[rest[0]], program_format.signed(self.cells[rest[1]])
             return ctypes.string_at(address, size) if address and size > 0 else b""
         if kind == "param":
             return self.arguments[rest[0]]

@@ -7,7 +7,7 @@ from typing import Any
 import model
 import pytest
 
-from syslet_loop.program import (
+from syslet_loop.program_format import (
     ASYNC,
     SKIP_TO_NEXT_ON_STOP,
     STOP_ON_NEGATIVE,

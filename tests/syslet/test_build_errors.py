@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from syslet_loop import ops, program
+from syslet_loop import ops, program_format
 from syslet_loop.plan import compile_function
 
 
@@ -240,19 +240,19 @@ def test_results() -> None:
 
 def test_limits() -> None:
     def atoms(s: Any) -> None:
-        for _ in range(program.LIMITS["ATOMS_MAX"] + 1):
+        for _ in range(program_format.LIMITS["ATOMS_MAX"] + 1):
             s.getpid()
 
     refused(atoms, ValueError, "4097 atoms, at most 4096")
 
     def buffers(s: Any) -> None:
-        for _ in range(program.LIMITS["BUFFERS_MAX"] + 1):
+        for _ in range(program_format.LIMITS["BUFFERS_MAX"] + 1):
             s.buffer(8)
 
     refused(buffers, ValueError, "more than 64 buffers")
 
     def cells(s: Any) -> None:
-        for _ in range(program.LIMITS["CELLS_MAX"]):
+        for _ in range(program_format.LIMITS["CELLS_MAX"]):
             s.cell()
 
     refused(cells, ValueError, "32768 are allowed")

@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from syslet_loop import ops, program
+from syslet_loop import ops, program_format
 
 ENGINE = Path(__file__).parents[2] / "native" / "engine"
 
 
 def test_structures_have_the_sizes_of_program_h() -> None:
-    sizes = (program.ATOM, program.RELOC, program.BUFFER, program.BOUND)
+    sizes = (program_format.ATOM, program_format.RELOC, program_format.BUFFER, program_format.BOUND)
     assert [each.size for each in sizes] == [80, 16, 16, 16]
 
 
 def test_flags_and_pseudo_numbers_are_those_of_program_h() -> None:
     text = (ENGINE / "program.h").read_text()
     for name, value in re.findall(r"SYSLET_(\w+) = (0x[0-9a-f]+)", text):
-        assert getattr(program, name) == int(value, 16), name
+        assert getattr(program_format, name) == int(value, 16), name
     for name, value in re.findall(r"PSEUDO_(\w+) = (0x[0-9a-f]+)", text):
         if name not in ("FIRST", "LAST"):
             assert ops.BY_NAME[name.lower()].nr == int(value, 16)
     for name, value in re.findall(r"(RELOC_\w+) = (\d+)", text):
-        assert getattr(program, name) == int(value)
+        assert getattr(program_format, name) == int(value)
 
 
 def test_limits_are_those_of_limits_h() -> None:
@@ -31,7 +31,7 @@ def test_limits_are_those_of_limits_h() -> None:
     values = {}
     for name, base, shift in re.findall(r"(\w+_MAX) = (\d+)(?: << (\d+))?,", text):
         values[name] = int(base) << int(shift or 0)
-    assert {name: values[name] for name in program.LIMITS} == program.LIMITS
+    assert {name: values[name] for name in program_format.LIMITS} == program_format.LIMITS
 
 
 def test_rows_are_those_of_ops_c() -> None:
@@ -56,7 +56,7 @@ def test_numbers_are_those_of_the_system_headers() -> None:
 
 def test_rows_are_consistent() -> None:
     for op in ops.OPS:
-        assert len(op.names) == len(op.args) <= program.ARGS_MAX
+        assert len(op.names) == len(op.args) <= program_format.ARGS_MAX
         assert op.least <= len(op.args)
         assert set(op.args) <= set("fdpsioOrwnvVcmMaALtTz")
         assert op.result in "infPD0"
@@ -65,8 +65,8 @@ def test_rows_are_consistent() -> None:
 
 
 def test_words() -> None:
-    assert program.word(-1) == 2**64 - 1
-    assert program.signed(program.word(-5)) == -5
+    assert program_format.word(-1) == 2**64 - 1
+    assert program_format.signed(program_format.word(-5)) == -5
     for value in (2**64, -(2**63) - 1):
         with pytest.raises(ValueError, match="64 bits"):
-            program.word(value)
+            program_format.word(value)

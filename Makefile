@@ -1,0 +1,66 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Needed by hand: Python 3.11 or newer with its headers, a C compiler, make.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
+NATIVE = $(shell find native tests/engine \( -name '*.[ch]' -o -name '*_build.py' \) \
+           2>/dev/null) setup.py pyproject.toml
+C_FILES = $$(find native tests benchmarks -name '*.[ch]')
+
+.PHONY: help demo test check format bench san clean
+.DELETE_ON_ERROR:
+
+help:            ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+# One virtual environment; a stamp in it for each set of packages.
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 \
+	or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade "pip>=23" "setuptools>=77,<100" "cffi>=1.17,<3"
+
+# The sources in the checkout are what runs; the native parts are built beside them.
+$(VENV)/built: $(VENV)/bin/python $(NATIVE)
+	$(PIP) --no-build-isolation --editable ".[demo,test]"
+	if [ -f tests/engine/driver_build.py ]; then $(RUN) tests/engine/driver_build.py; fi
+	touch $@
+
+$(VENV)/tools: $(VENV)/bin/python pyproject.toml
+	$(RUN) -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
+	print(*project["project"]["optional-dependencies"]["dev"], sep="\n")' >$@.txt
+	$(PIP) --requirement $@.txt
+	touch $@
+
+demo: $(VENV)/built       ## serve and read real files on the loop; a table of times
+	$(RUN) examples/demo.py
+
+test: $(VENV)/built       ## every test
+	$(RUN) -m pytest -q
+
+check: $(VENV)/tools      ## lint and types; C layout where there is a clang-format
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	@if command -v clang-format >/dev/null; then clang-format --dry-run $(C_FILES); \
+	else echo "no clang-format here: C layout not checked"; fi
+
+format: $(VENV)/tools     ## lay out Python, and C where there is a clang-format
+	$(RUN) -m ruff format .
+	if command -v clang-format >/dev/null; then clang-format -i $(C_FILES); fi
+
+bench: $(VENV)/built      ## all benchmarks; writes docs/benchmarks.md
+	$(PIP) --no-build-isolation --editable ".[bench]"
+	$(RUN) -m benchmarks.run --write docs/benchmarks.md
+
+san: $(VENV)/built        ## the tests under AddressSanitizer and UBSan
+	PYTHON=$(RUN) sh tests/sanitize.sh
+
+clean:           ## remove everything that was made here
+	rm -rf $(VENV) build dist *.egg-info syslet_loop/*.so syslet_loop/_memory.c
+	rm -rf tests/engine/_driver*.so tests/engine/_driver*.c tests/engine/_driver*.o
+	rm -rf .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,576 @@
+/* The awaitables: Flight, the coroutine-like object of one run, and Step, one step of
+ * an iterator over events or a map.
+ *
+ * Both are the same machine: nothing happens before the first step; what ends at once
+ * is returned by that step, without a future; otherwise the task suspends on an exact
+ * asyncio.Future, which the landing wakes. What differs is behind awaitable_kind. They
+ * look like coroutines to asyncio, and never like futures.
+ *
+ *   state     on                     becomes
+ *   NEW       first step             RUNNING
+ *   RUNNING   value or error         DONE
+ *   RUNNING   must wait              WAITING
+ *   WAITING   next step              RUNNING
+ *   NEW, WAITING   throw, close, end of life    DONE, and what runs is left behind */
+#include "module.h"
+
+enum { FREE_MAX = 128 };
+
+static struct awaitable *free_list; /* owned: linked by `source` */
+static uint32_t free_count;
+
+/* --- StopIteration ------------------------------------------------------------------------ */
+
+/* From 3.12 on the interpreter takes results of awaitables out of a StopIteration. One
+ * is used again and again while nobody else holds it: making it costs more than a
+ * cached system call. */
+static PyObject *stop; /* owned; NULL: in somebody's hands, or none yet */
+
+static bool
+stop_is_fresh(const PyObject *exception)
+{
+    const PyStopIterationObject *object = (const PyStopIterationObject *)exception;
+    return Py_REFCNT(exception) == 1 && object->traceback == NULL &&
+           object->context == NULL && object->cause == NULL && object->dict == NULL;
+}
+
+void
+stop_iteration_forget(void)
+{
+    if (stop != NULL && Py_REFCNT(stop) == 1) {
+        Py_CLEAR(((PyStopIterationObject *)stop)->value);
+    }
+}
+
+/* Objects that hold no others and little memory: it does not matter when they go. */
+static bool
+may_linger(PyObject *value)
+{
+    return PyLong_CheckExact(value) ||
+           (PyBytes_CheckExact(value) && PyBytes_GET_SIZE(value) <= SCRATCH_BYTES_MAX);
+}
+
+/* Steals value. */
+static void
+stop_with(PyObject *value)
+{
+    if (value == Py_None) {
+        Py_DECREF(value); /* no exception at all means a StopIteration of None */
+        return;
+    }
+    if (!may_linger(value)) {
+        PyObject *once = PyObject_CallOneArg(PyExc_StopIteration, value);
+        Py_DECREF(value);
+        if (once != NULL) {
+            exception_raise(once);
+        }
+        return;
+    }
+    if (UNLIKELY(stop == NULL || !stop_is_fresh(stop))) {
+        Py_XSETREF(stop, PyObject_CallNoArgs(PyExc_StopIteration));
+        if (stop == NULL) {
+            Py_DECREF(value);
+            return;
+        }
+    }
+    Py_XSETREF(((PyStopIterationObject *)stop)->value, value);
+    exception_raise(Py_NewRef(stop));
+}
+
+/* --- waiting ------------------------------------------------------------------------------- */
+
+/* A future that is done already was cancelled by its task, which knows. */
+void
+waiter_wake(struct waiter *waiter, bool closing)
+{
+    PyObject *future = waiter->future;
+    if (future == NULL) {
+        return;
+    }
+    waiter->future = NULL;
+    PyObject *res = PyObject_CallMethodOneArg(future, names.set_result, Py_None);
+    if (res == NULL) {
+        PyObject *exception = exception_take();
+        PyObject *done = PyObject_CallMethodNoArgs(future, names.done);
+        if (done == Py_True || closing) {
+            PyErr_Clear();
+            Py_DECREF(exception);
+        } else {
+            exception_raise(exception);
+            PyErr_WriteUnraisable(future);
+        }
+        Py_XDECREF(done);
+    }
+    Py_XDECREF(res);
+    Py_DECREF(future);
+}
+
+bool
+waiter_is_taken(const struct waiter *waiter)
+{
+    if (waiter->future == NULL) {
+        return false;
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "another task waits for the next value of this iterator");
+    return true;
+}
+
+void
+waiter_drop(struct waiter *waiter, const struct awaitable *holder)
+{
+    if (waiter->holder == holder) {
+        Py_CLEAR(waiter->future);
+    }
+}
+
+/* Makes the future, and gives it to the task. */
+static PySendResult
+begin_waiting(struct awaitable *self, PyObject **result)
+{
+    struct waiter *waiter = self->kind->waiter(self);
+    PyObject *future = engine_future(self->kind->engine(self));
+    if (future == NULL) {
+        return PYGEN_ERROR;
+    }
+    unaryfunc await = Py_TYPE(future)->tp_as_async->am_await;
+    self->iterator = await(future);
+    waiter->holder = self;
+    Py_XSETREF(waiter->future, future);
+    if (self->iterator == NULL) {
+        return PYGEN_ERROR;
+    }
+    return PyIter_Send(self->iterator, Py_None, result);
+}
+
+/* --- steps ----------------------------------------------------------------------------------- */
+
+/* Nobody comes back for the result. */
+static void
+leave(struct awaitable *self)
+{
+    self->state = AWAIT_DONE;
+    Py_CLEAR(self->iterator);
+    self->kind->leave(self);
+}
+
+static PySendResult
+go_on(struct awaitable *self, PyObject **result)
+{
+    self->state = AWAIT_RUNNING;
+    enum outcome outcome = self->kind->advance(self, result);
+    if (LIKELY(outcome == OUTCOME_VALUE)) {
+        self->state = AWAIT_DONE;
+        return PYGEN_RETURN;
+    }
+    if (outcome == OUTCOME_WAIT) {
+        PySendResult sent = begin_waiting(self, result);
+        if (sent == PYGEN_NEXT) {
+            self->state = AWAIT_WAITING;
+            return PYGEN_NEXT;
+        }
+    }
+    PyObject *exception = exception_take();
+    leave(self);
+    exception_raise(exception);
+    return PYGEN_ERROR;
+}
+
+/* The future's answer first: the wake-up, or the cancellation of the task. */
+static PySendResult
+step_waiting(struct awaitable *self, PyObject **result)
+{
+    self->state = AWAIT_RUNNING;
+    PyObject *answer;
+    PySendResult sent = PyIter_Send(self->iterator, Py_None, &answer);
+    if (sent == PYGEN_NEXT) {
+        self->state = AWAIT_WAITING;
+        *result = answer;
+        return PYGEN_NEXT;
+    }
+    if (sent == PYGEN_ERROR) {
+        PyObject *exception = exception_take();
+        leave(self);
+        exception_raise(exception);
+        return PYGEN_ERROR;
+    }
+    Py_DECREF(answer);
+    Py_CLEAR(self->iterator);
+    waiter_drop(self->kind->waiter(self), self); /* somebody else set its result */
+    return go_on(self, result);
+}
+
+static PySendResult
+refuse_step(const struct awaitable *self)
+{
+    if (self->state == AWAIT_RUNNING) {
+        PyErr_SetString(PyExc_ValueError, "awaitable is already being run");
+    } else if (Py_TYPE(self) == &Step_Type) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited step");
+    } else {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited syslet");
+    }
+    return PYGEN_ERROR;
+}
+
+static inline PySendResult
+step(struct awaitable *self, PyObject **result)
+{
+    *result = NULL;
+    if (LIKELY(self->state == AWAIT_NEW)) {
+        return go_on(self, result);
+    }
+    if (self->state == AWAIT_WAITING) {
+        return step_waiting(self, result);
+    }
+    return refuse_step(self);
+}
+
+/* --- the protocols ----------------------------------------------------------------------------- */
+
+static PySendResult
+awaitable_am_send(struct awaitable *self, PyObject *value, PyObject **result)
+{
+    if (UNLIKELY(value != Py_None && self->state == AWAIT_NEW)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "can't send non-None value to a just-started coroutine");
+        *result = NULL;
+        return PYGEN_ERROR;
+    }
+    return step(self, result);
+}
+
+static PyObject *
+awaitable_iternext(struct awaitable *self)
+{
+    PyObject *result;
+    if (step(self, &result) == PYGEN_RETURN) {
+        stop_with(result);
+        return NULL;
+    }
+    return result;
+}
+
+static PyObject *
+awaitable_send(struct awaitable *self, PyObject *value)
+{
+    PyObject *result;
+    if (awaitable_am_send(self, value, &result) != PYGEN_RETURN) {
+        return result;
+    }
+    PyObject *exception = PyObject_CallOneArg(PyExc_StopIteration, result);
+    Py_DECREF(result);
+    if (exception != NULL) {
+        exception_raise(exception);
+    }
+    return NULL;
+}
+
+/* The exception that throw(type[, value[, traceback]]) means. */
+static PyObject *
+thrown(PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *type = args[0];
+    PyObject *value = count > 1 && args[1] != Py_None ? args[1] : NULL;
+    PyObject *traceback = count > 2 && args[2] != Py_None ? args[2] : NULL;
+    PyObject *exception = NULL;
+    if (PyExceptionInstance_Check(type)) {
+        exception = Py_NewRef(type);
+    } else if (!PyExceptionClass_Check(type)) {
+        return PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances "
+                            "deriving from BaseException, not %s",
+                            Py_TYPE(type)->tp_name);
+    } else if (value != NULL && PyObject_TypeCheck(value, (PyTypeObject *)type)) {
+        exception = Py_NewRef(value);
+    } else {
+        exception = value == NULL ? PyObject_CallNoArgs(type)
+                                  : PyObject_CallOneArg(type, value);
+    }
+    if (exception != NULL && traceback != NULL &&
+        PyException_SetTraceback(exception, traceback) < 0) {
+        Py_CLEAR(exception);
+    }
+    if (exception != NULL && !PyExceptionInstance_Check(exception)) {
+        Py_CLEAR(exception);
+        PyErr_SetString(PyExc_TypeError, "no exception was made");
+    }
+    return exception;
+}
+
+static PyObject *
+awaitable_throw(struct awaitable *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count < 1 || count > 3) {
+        return PyErr_Format(PyExc_TypeError, "throw() takes 1 to 3 arguments, not %zd",
+                            count);
+    }
+    if (self->state == AWAIT_RUNNING || self->state == AWAIT_DONE) {
+        refuse_step(self);
+        return NULL;
+    }
+    PyObject *exception = thrown(args, count);
+    if (exception != NULL) {
+        leave(self);
+        exception_raise(exception);
+    }
+    return NULL;
+}
+
+static PyObject *
+awaitable_close(struct awaitable *self, PyObject *none)
+{
+    (void)none;
+    if (self->state == AWAIT_RUNNING) {
+        refuse_step(self);
+        return NULL;
+    }
+    if (self->state != AWAIT_DONE) {
+        leave(self);
+    }
+    Py_RETURN_NONE;
+}
+
+/* --- life ------------------------------------------------------------------------------------------ */
+
+static struct awaitable *
+awaitable_new(PyTypeObject *type, const struct awaitable_kind *kind)
+{
+    struct awaitable *self = free_list;
+    if (LIKELY(self != NULL)) {
+        free_list = (struct awaitable *)self->source;
+        free_count -= 1;
+        self->source = NULL;
+        (void)PyObject_Init((PyObject *)self, type);
+    } else {
+        self = PyObject_GC_New(struct awaitable, type);
+        if (self == NULL) {
+            return NULL;
+        }
+        self->run = NULL;
+        self->source = NULL;
+        self->iterator = NULL;
+        self->waiter = (struct waiter){NULL, NULL};
+    }
+    self->kind = kind;
+    self->state = AWAIT_NEW;
+    return self;
+}
+
+static int
+awaitable_traverse(struct awaitable *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->source);
+    Py_VISIT(self->iterator);
+    return self->run != NULL ? run_traverse(self->run, visit, arg) : 0;
+}
+
+static int
+awaitable_clear(struct awaitable *self)
+{
+    if (self->state != AWAIT_DONE) {
+        leave(self);
+    }
+    Py_CLEAR(self->source);
+    return 0;
+}
+
+static void
+awaitable_finalize(struct awaitable *self)
+{
+    PyObject *exception = PyErr_Occurred() ? exception_take() : NULL;
+    if (self->state == AWAIT_NEW && self->run != NULL &&
+        PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "syslet '%U' was never awaited",
+                         self->run->syslet->name) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    if (self->state != AWAIT_DONE) {
+        leave(self);
+    }
+    if (exception != NULL) {
+        exception_raise(exception);
+    }
+}
+
+static void
+awaitable_dealloc(struct awaitable *self)
+{
+    PyObject *object = (PyObject *)self;
+    if (UNLIKELY(self->state != AWAIT_DONE) &&
+        PyObject_CallFinalizerFromDealloc(object) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(object);
+    Py_CLEAR(self->source);
+    assert(self->run == NULL && self->iterator == NULL && self->waiter.future == NULL);
+    /* One that was finalized would not be finalized again. */
+    if (free_count < FREE_MAX && !PyObject_GC_IsFinalized(object)) {
+        self->source = (PyObject *)free_list;
+        free_list = self;
+        free_count += 1;
+    } else {
+        PyObject_GC_Del(object);
+    }
+}
+
+/* --- Flight ------------------------------------------------------------------------------------------ */
+
+static void
+flight_landed(struct run *run)
+{
+    struct awaitable *self = (struct awaitable *)run->owner;
+    waiter_wake(&self->waiter, run->place == RUN_LOST);
+}
+
+static void
+flight_leave(struct awaitable *self)
+{
+    struct run *run = self->run;
+    self->run = NULL;
+    waiter_drop(&self->waiter, self);
+    if (run != NULL) {
+        run_leave(run);
+    }
+}
+
+static enum outcome
+flight_advance(struct awaitable *self, PyObject **result)
+{
+    struct run *run = self->run;
+    if (run->place == RUN_NEW && run_launch(run, NULL) < 0) {
+        return OUTCOME_ERROR;
+    }
+    if (run->place == RUN_AWAY) {
+        return OUTCOME_WAIT;
+    }
+    *result = run_collect(run);
+    if (UNLIKELY(*result == NULL)) {
+        return OUTCOME_ERROR;
+    }
+    self->run = NULL;
+    run_leave(run);
+    return OUTCOME_VALUE;
+}
+
+static struct waiter *
+flight_waiter(struct awaitable *self)
+{
+    return &self->waiter;
+}
+
+static struct engine_object *
+flight_engine(struct awaitable *self)
+{
+    return self->run->engine;
+}
+
+static const struct awaitable_kind flight_kind = {
+    .advance = flight_advance,
+    .leave = flight_leave,
+    .waiter = flight_waiter,
+    .engine = flight_engine,
+};
+
+PyObject *
+flight_new(struct run *run)
+{
+    struct awaitable *self = awaitable_new(&Flight_Type, &flight_kind);
+    if (self == NULL) {
+        run_leave(run);
+        return NULL;
+    }
+    self->run = run;
+    self->source = Py_NewRef(run->syslet);
+    run->owner = (PyObject *)self;
+    run->landed = flight_landed;
+    run->emitted = NULL;
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+static PyObject *
+flight_name(struct awaitable *self, void *which)
+{
+    const struct syslet_object *syslet = (const struct syslet_object *)self->source;
+    return Py_NewRef(which == NULL ? syslet->name : syslet->qualname);
+}
+
+static PyObject *
+flight_repr(struct awaitable *self)
+{
+    static const char *const states[] = {"not awaited", "running", "in the air", "done"};
+    const struct syslet_object *syslet = (const struct syslet_object *)self->source;
+    return PyUnicode_FromFormat("<flight of %U, %s>", syslet->qualname,
+                                states[self->state]);
+}
+
+/* --- Step --------------------------------------------------------------------------------------------- */
+
+PyObject *
+step_new(PyObject *source, const struct awaitable_kind *kind)
+{
+    struct awaitable *self = awaitable_new(&Step_Type, kind);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->source = Py_NewRef(source);
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+/* --- the types ------------------------------------------------------------------------------------------ */
+
+static PyMethodDef awaitable_methods[] = {
+    {"send", (PyCFunction)awaitable_send, METH_O, "Go on, as a coroutine does."},
+    {"throw", (PyCFunction)(void (*)(void))awaitable_throw, METH_FASTCALL,
+     "Give up what is in the air and raise the exception."},
+    {"close", (PyCFunction)awaitable_close, METH_NOARGS,
+     "Give up what is in the air."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef flight_getset[] = {
+    {"__name__", (getter)flight_name, NULL, "Name of the syslet.", NULL},
+    {"__qualname__", (getter)flight_name, NULL, "Qualified name of the syslet.", ""},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyAsyncMethods awaitable_async = {
+    .am_await = PyObject_SelfIter,
+    .am_send = (sendfunc)awaitable_am_send,
+};
+
+PyTypeObject Flight_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "syslet_loop._native.Flight",
+    .tp_doc = "One run of a syslet, to be awaited once. Runs nothing before that.",
+    .tp_basicsize = sizeof(struct awaitable),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+                Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .tp_dealloc = (destructor)awaitable_dealloc,
+    .tp_finalize = (destructor)awaitable_finalize,
+    .tp_traverse = (traverseproc)awaitable_traverse,
+    .tp_clear = (inquiry)awaitable_clear,
+    .tp_as_async = &awaitable_async,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = (iternextfunc)awaitable_iternext,
+    .tp_repr = (reprfunc)flight_repr,
+    .tp_methods = awaitable_methods,
+    .tp_getset = flight_getset,
+};
+
+PyTypeObject Step_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "syslet_loop._native.Step",
+    .tp_doc = "The next value of an iterator over events or results.",
+    .tp_basicsize = sizeof(struct awaitable),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+                Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .tp_dealloc = (destructor)awaitable_dealloc,
+    .tp_finalize = (destructor)awaitable_finalize,
+    .tp_traverse = (traverseproc)awaitable_traverse,
+    .tp_clear = (inquiry)awaitable_clear,
+    .tp_as_async = &awaitable_async,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = (iternextfunc)awaitable_iternext,
+    .tp_methods = awaitable_methods,
+};

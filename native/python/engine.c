@@ -1,0 +1,645 @@
+/* The Engine type, and which engine a flight belongs to.
+ *
+ * An Engine object drives one engine on the thread that made it: our loop in its tick,
+ * or attach.py on somebody else's loop. The lock is released only by the engine's own
+ * hooks. What landings run inside a turn is limited to waking futures; leases of
+ * orphans are given back when the turn is over. */
+#include "module.h"
+
+#include <errno.h>
+#include <math.h>
+
+static _Thread_local struct engine_object *current;  /* owned: of the running loop */
+static _Thread_local struct engine_object *attached; /* owned: of a foreign loop */
+static PyObject *attach;           /* owned: Python's set_attach */
+static PyObject *get_running_loop; /* owned for ever */
+static PyObject *future_type;      /* owned for ever */
+static PyObject *no_arguments;     /* owned for ever */
+
+/* --- whose engine ------------------------------------------------------------------------ */
+
+bool
+engine_is_mine(const struct engine_object *engine)
+{
+    if (LIKELY(PyThread_get_thread_ident() == engine->thread)) {
+        return true;
+    }
+    PyErr_SetString(PyExc_RuntimeError, "this engine belongs to another thread");
+    return false;
+}
+
+static bool
+is_open(const struct engine_object *self)
+{
+    if (UNLIKELY(self->engine == NULL)) {
+        PyErr_SetString(PyExc_RuntimeError, "the engine is closed");
+        return false;
+    }
+    if (UNLIKELY(engine_is_forked(self->engine))) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this engine belongs to the parent process");
+        return false;
+    }
+    return true;
+}
+
+/* For everything that must not happen in the middle of something else. */
+static bool
+is_usable(const struct engine_object *self)
+{
+    if (!is_open(self) || !engine_is_mine(self)) {
+        return false;
+    }
+    if (self->inside != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "the engine is in the middle of a turn");
+        return false;
+    }
+    return true;
+}
+
+static bool
+serves(const struct engine_object *engine, const PyObject *loop)
+{
+    return engine != NULL && engine->loop == loop && engine->engine != NULL &&
+           !engine_is_forked(engine->engine);
+}
+
+static PyObject *
+attach_hook(void)
+{
+    if (attach == NULL) {
+        PyObject *module = PyImport_ImportModule("syslet_loop.attach");
+        Py_XDECREF(module);
+        if (module == NULL) {
+            return NULL;
+        }
+    }
+    if (attach == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "no engine: set_attach was not called");
+    }
+    return attach;
+}
+
+/* No engine of ours drives this thread, or a closed or inherited one. */
+static struct engine_object *
+find_engine(void)
+{
+    PyObject *function =
+        module_attribute(&get_running_loop, "asyncio", "_get_running_loop");
+    PyObject *loop = function == NULL ? NULL : PyObject_CallNoArgs(function);
+    if (loop == NULL) {
+        return NULL;
+    }
+    struct engine_object *engine = attached;
+    bool found = loop != Py_None && serves(engine, loop);
+    bool stale = current != NULL && (loop == Py_None || current->loop == loop);
+    Py_DECREF(loop);
+    if (found) {
+        return engine;
+    }
+    if (stale) {
+        is_open(current); /* says why it cannot be used */
+        return NULL;
+    }
+    PyObject *hook = attach_hook();
+    PyObject *made = hook == NULL ? NULL : PyObject_CallNoArgs(hook);
+    if (made == NULL) {
+        return NULL;
+    }
+    if (!PyObject_TypeCheck(made, &Engine_Type)) {
+        PyErr_Format(PyExc_TypeError, "attach gave %R, no engine", made);
+        Py_DECREF(made);
+        return NULL;
+    }
+    engine = (struct engine_object *)made;
+    if (!is_open(engine) || !engine_is_mine(engine)) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    Py_XSETREF(attached, engine);
+    return engine;
+}
+
+struct engine_object *
+engine_current(void)
+{
+    struct engine_object *engine = current;
+    if (LIKELY(engine != NULL && engine->engine != NULL &&
+               !engine_is_forked(engine->engine))) {
+        return engine;
+    }
+    return find_engine();
+}
+
+PyObject *
+native_set_current(PyObject *module, PyObject *engine)
+{
+    (void)module;
+    if (engine != Py_None) {
+        if (!PyObject_TypeCheck(engine, &Engine_Type)) {
+            return PyErr_Format(PyExc_TypeError, "an Engine or None, not %R", engine);
+        }
+        if (!engine_is_mine((struct engine_object *)engine)) {
+            return NULL;
+        }
+    }
+    PyObject *previous = (PyObject *)current;
+    current = engine == Py_None ? NULL : (struct engine_object *)Py_NewRef(engine);
+    return previous == NULL ? Py_NewRef(Py_None) : previous;
+}
+
+PyObject *
+native_set_attach(PyObject *module, PyObject *callable)
+{
+    (void)module;
+    if (!PyCallable_Check(callable)) {
+        return PyErr_Format(PyExc_TypeError, "%R cannot be called", callable);
+    }
+    Py_XSETREF(attach, Py_NewRef(callable));
+    Py_RETURN_NONE;
+}
+
+/* --- for the owners of runs ----------------------------------------------------------------- */
+
+PyObject *
+engine_future(struct engine_object *engine)
+{
+    PyObject *type = module_attribute(&future_type, "asyncio", "Future");
+    if (type == NULL) {
+        return NULL;
+    }
+    if (engine->future_kwargs == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the engine has no loop to wait in");
+        return NULL;
+    }
+    if (no_arguments == NULL && (no_arguments = PyTuple_New(0)) == NULL) {
+        return NULL;
+    }
+    return PyObject_Call(type, no_arguments, engine->future_kwargs);
+}
+
+/* Not again before the next turn. */
+void
+engine_flush(struct engine_object *engine)
+{
+    if (LIKELY(engine->flush == NULL || engine->flush_due) || engine->engine == NULL ||
+        !engine_pending(engine->engine)) {
+        return;
+    }
+    PyObject *exception = PyErr_Occurred() ? exception_take() : NULL;
+    PyObject *flush = Py_NewRef(engine->flush);
+    Py_INCREF(engine);
+    engine->flush_due = true;
+    engine->inside += 1; /* it schedules a turn, and must not take one */
+    PyObject *res = PyObject_CallNoArgs(flush);
+    engine->inside -= 1;
+    if (res == NULL) {
+        engine->flush_due = false;
+        PyErr_WriteUnraisable(flush);
+    }
+    Py_XDECREF(res);
+    Py_DECREF(flush);
+    Py_DECREF(engine);
+    if (exception != NULL) {
+        exception_raise(exception);
+    }
+}
+
+/* --- the engine's hooks --------------------------------------------------------------------- */
+
+static void
+lock_release(void *context)
+{
+    struct engine_object *self = context;
+    assert(self->released == NULL);
+    self->released = PyEval_SaveThread();
+}
+
+static void
+lock_acquire(void *context)
+{
+    struct engine_object *self = context;
+    PyThreadState *state = self->released;
+    self->released = NULL;
+    PyEval_RestoreThread(state);
+}
+
+/* --- turns -------------------------------------------------------------------------------------- */
+
+static int
+read_timeout(PyObject *value, int64_t *timeout_ns)
+{
+    if (value == Py_None) {
+        *timeout_ns = -1;
+        return 0;
+    }
+    double seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (isnan(seconds)) {
+        PyErr_SetString(PyExc_ValueError, "timeout is not a number");
+        return -1;
+    }
+    /* Rounded up: waking too early would only mean another turn. */
+    *timeout_ns = seconds <= 0    ? 0
+                  : seconds > 9e9 ? INT64_MAX / 2
+                                  : (int64_t)ceil(seconds * 1e9);
+    return 0;
+}
+
+static PyObject *
+engine_turn_method(struct engine_object *self, PyObject *timeout)
+{
+    int64_t timeout_ns;
+    if (!is_usable(self) || read_timeout(timeout, &timeout_ns) < 0 ||
+        !is_usable(self)) {
+        return NULL;
+    }
+    if (UNLIKELY(self->strays)) {
+        runs_see_to_strays(self);
+    }
+    stop_iteration_forget();
+    self->flush_due = false;
+    bool watched;
+    self->inside += 1;
+    int res = engine_turn(self->engine, timeout_ns, &watched);
+    self->inside -= 1;
+    runs_free_dead(self);
+    engine_flush(self);
+    if (UNLIKELY(res == -EINTR)) {
+        if (PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+    } else if (UNLIKELY(res < 0)) {
+        errno = -res;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return PyBool_FromLong(watched);
+}
+
+static PyObject *
+engine_watch_method(struct engine_object *self, PyObject *arg)
+{
+    long fd = PyLong_AsLong(arg);
+    if ((fd == -1 && PyErr_Occurred()) || !is_usable(self)) {
+        return NULL;
+    }
+    if (fd < -1 || fd > INT32_MAX) {
+        return PyErr_Format(PyExc_ValueError, "%ld is no descriptor", fd);
+    }
+    int res = engine_watch(self->engine, (int)fd);
+    if (res < 0) {
+        errno = -res;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_fileno_method(struct engine_object *self, PyObject *none)
+{
+    (void)none;
+    return is_open(self) ? PyLong_FromLong(engine_fd(self->engine)) : NULL;
+}
+
+static PyObject *
+engine_wake_method(struct engine_object *self, PyObject *none)
+{
+    (void)none;
+    if (!is_open(self)) {
+        return NULL;
+    }
+    engine_wake(self->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+engine_work_method(struct engine_object *self, PyObject *none)
+{
+    (void)none;
+    return is_usable(self) ? PyBool_FromLong(engine_work(self->engine)) : NULL;
+}
+
+static const struct {
+    const char *name;
+    size_t offset;
+} stats_fields[] = {
+#define FIELD(name) {#name, offsetof(struct engine_stats, name)}
+    FIELD(atoms),     FIELD(inlined),   FIELD(to_ring),   FIELD(to_worker),
+    FIELD(enters),    FIELD(submitted), FIELD(completed), FIELD(stale),
+    FIELD(overflows), FIELD(launched),  FIELD(landed),    FIELD(flying),
+    FIELD(prepared),  FIELD(workers),   FIELD(budget_cuts),
+#undef FIELD
+};
+_Static_assert(sizeof(struct engine_stats) ==
+                   sizeof(stats_fields) / sizeof(stats_fields[0]) * sizeof(uint64_t),
+               "every field of the statistics is reported");
+
+static PyObject *
+engine_stats_method(struct engine_object *self, PyObject *none)
+{
+    (void)none;
+    if (!is_open(self)) {
+        return NULL;
+    }
+    struct engine_stats stats;
+    engine_stats_get(self->engine, &stats);
+    PyObject *dict = PyDict_New();
+    for (size_t i = 0; dict != NULL && i < Py_ARRAY_LENGTH(stats_fields); i++) {
+        uint64_t *field = (uint64_t *)((char *)&stats + stats_fields[i].offset);
+        PyObject *value = PyLong_FromUnsignedLongLong(*field);
+        if (value == NULL ||
+            PyDict_SetItemString(dict, stats_fields[i].name, value) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+/* --- creation and end ----------------------------------------------------------------------------- */
+
+static int
+read_backend(const char *name, enum backend *backend)
+{
+    static const char *const backends[] = {"any", "uring", "epoll"};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(backends); i++) {
+        if (strcmp(name, backends[i]) == 0) {
+            *backend = (enum backend)i;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "backend is 'any', 'uring' or 'epoll', not '%s'",
+                 name);
+    return -1;
+}
+
+static PyObject *
+engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"backend", "workers", "sq_entries", NULL};
+    const char *backend = "any";
+    struct engine_options options = {.workers_max = -1};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|si$I:Engine", keywords, &backend,
+                                     &options.workers_max, &options.sq_entries) ||
+        read_backend(backend, &options.backend) < 0) {
+        return NULL;
+    }
+    struct engine_object *self = (struct engine_object *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->thread = PyThread_get_thread_ident();
+    const struct host host = {
+        .context = self,
+        .landed = run_report_landed,
+        .emitted = run_report_emitted,
+        .lock_release = lock_release,
+        .lock_acquire = lock_acquire,
+    };
+    int res = engine_create(&self->engine, &kernel_real, &host, &options);
+    if (res < 0) {
+        Py_DECREF(self);
+        errno = -res;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return (PyObject *)self;
+}
+
+static void
+forget_in_thread(struct engine_object *self)
+{
+    if (current == self) {
+        Py_CLEAR(current);
+    }
+    if (attached == self) {
+        Py_CLEAR(attached);
+    }
+}
+
+/* 0 or -errno. The caller holds a reference. */
+static int
+shut(struct engine_object *self)
+{
+    self->closing = true;
+    if (!engine_is_forked(self->engine)) {
+        runs_see_to_strays(self);
+        runs_lose_all(self);
+    }
+    self->inside += 1;
+    int res = engine_close(self->engine);
+    self->inside -= 1;
+    if (res == 0) {
+        self->engine = NULL;
+    }
+    runs_free_dead(self);
+    return res;
+}
+
+static PyObject *
+engine_close_method(struct engine_object *self, PyObject *none)
+{
+    (void)none;
+    if (self->engine == NULL) {
+        Py_RETURN_NONE;
+    }
+    /* With nothing in the air any thread may: a loop can move between threads. */
+    bool idle = self->runs == NULL && self->inside == 0;
+    if (!engine_is_forked(self->engine) && !idle && !is_usable(self)) {
+        return NULL;
+    }
+    int res = shut(self);
+    forget_in_thread(self);
+    if (res < 0) {
+        errno = -res;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static int
+engine_traverse(struct engine_object *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->loop);
+    Py_VISIT(self->future_kwargs);
+    Py_VISIT(self->flush);
+    return 0;
+}
+
+static int
+engine_clear(struct engine_object *self)
+{
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->future_kwargs);
+    Py_CLEAR(self->flush);
+    return 0;
+}
+
+/* Nothing is in the air: every flight holds a reference. So any thread may do this. */
+static void
+engine_finalize(struct engine_object *self)
+{
+    if (self->engine == NULL) {
+        return;
+    }
+    PyObject *exception = PyErr_Occurred() ? exception_take() : NULL;
+    if (!engine_is_forked(self->engine) &&
+        PyErr_ResourceWarning((PyObject *)self, 1, "unclosed engine %R", self) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    if (self->engine != NULL) {
+        (void)shut(self);
+    }
+    if (exception != NULL) {
+        exception_raise(exception);
+    }
+}
+
+static void
+engine_dealloc(struct engine_object *self)
+{
+    if (PyObject_CallFinalizerFromDealloc((PyObject *)self) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    engine_clear(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+/* --- the type --------------------------------------------------------------------------------------- */
+
+static PyObject *
+engine_get_loop(struct engine_object *self, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(self->loop != NULL ? self->loop : Py_None);
+}
+
+static int
+engine_set_loop(struct engine_object *self, PyObject *loop, void *closure)
+{
+    (void)closure;
+    PyObject *kwargs = NULL;
+    if (loop == Py_None) {
+        loop = NULL;
+    }
+    if (loop != NULL) {
+        kwargs = PyDict_New();
+        if (kwargs == NULL || PyDict_SetItem(kwargs, names.loop, loop) < 0) {
+            Py_XDECREF(kwargs);
+            return -1;
+        }
+    }
+    Py_XSETREF(self->future_kwargs, kwargs);
+    Py_XSETREF(self->loop, Py_XNewRef(loop));
+    return 0;
+}
+
+static PyObject *
+engine_get_flush(struct engine_object *self, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(self->flush != NULL ? self->flush : Py_None);
+}
+
+static int
+engine_set_flush(struct engine_object *self, PyObject *flush, void *closure)
+{
+    (void)closure;
+    Py_XSETREF(self->flush, flush == Py_None ? NULL : Py_XNewRef(flush));
+    return 0;
+}
+
+static PyObject *
+engine_get_backend(struct engine_object *self, void *closure)
+{
+    (void)closure;
+    if (!is_open(self)) {
+        return NULL;
+    }
+    bool uring = engine_backend(self->engine) == BACKEND_URING;
+    return PyUnicode_FromString(uring ? "uring" : "epoll");
+}
+
+static PyObject *
+engine_get_backend_errno(struct engine_object *self, void *closure)
+{
+    (void)closure;
+    return is_open(self) ? PyLong_FromLong(engine_backend_errno(self->engine)) : NULL;
+}
+
+static PyObject *
+engine_get_pending(struct engine_object *self, void *closure)
+{
+    (void)closure;
+    return is_open(self) ? PyBool_FromLong(engine_pending(self->engine)) : NULL;
+}
+
+static PyObject *
+engine_get_closed(struct engine_object *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(self->engine == NULL);
+}
+
+static PyObject *
+engine_get_is_mine(struct engine_object *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(PyThread_get_thread_ident() == self->thread);
+}
+
+static PyMethodDef engine_methods[] = {
+    {"turn", (PyCFunction)engine_turn_method, METH_O,
+     "turn(timeout, /)\n--\n\nOne turn, waiting at most `timeout` seconds (None: until "
+     "something happens).\nTrue if the watched descriptor is readable."},
+    {"watch", (PyCFunction)engine_watch_method, METH_O,
+     "watch(fd, /)\n--\n\nA descriptor whose readiness ends the wait of turn; -1: none."},
+    {"fileno", (PyCFunction)engine_fileno_method, METH_NOARGS,
+     "fileno()\n--\n\nReadable when turn(0) has something to do."},
+    {"wake", (PyCFunction)engine_wake_method, METH_NOARGS,
+     "wake()\n--\n\nEnd the wait of turn; from any thread."},
+    {"work", (PyCFunction)engine_work_method, METH_NOARGS,
+     "work()\n--\n\nRun one queued job (workers=0); False if there is none."},
+    {"stats", (PyCFunction)engine_stats_method, METH_NOARGS,
+     "stats()\n--\n\nThe engine's counters."},
+    {"close", (PyCFunction)engine_close_method, METH_NOARGS,
+     "close()\n--\n\nGive up every flight, wait for their landing, free everything."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef engine_getset[] = {
+    {"loop", (getter)engine_get_loop, (setter)engine_set_loop,
+     "The asyncio loop whose futures flights wait on.", NULL},
+    {"flush", (getter)engine_get_flush, (setter)engine_set_flush,
+     "Called when a turn is due that nobody else takes; schedules turn(0).", NULL},
+    {"backend", (getter)engine_get_backend, NULL, "'uring' or 'epoll'.", NULL},
+    {"backend_errno", (getter)engine_get_backend_errno, NULL,
+     "Why it is not io_uring; 0 if it is.", NULL},
+    {"pending", (getter)engine_get_pending, NULL, "Whether a turn is due.", NULL},
+    {"is_mine", (getter)engine_get_is_mine, NULL,
+     "Whether the calling thread made it.", NULL},
+    {"closed", (getter)engine_get_closed, NULL, "Whether close() was called.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject Engine_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "syslet_loop._native.Engine",
+    .tp_doc = "Engine(backend='any', workers=-1, *, sq_entries=0)\n--\n\n"
+              "Runs syslets on the thread that made it.",
+    .tp_basicsize = sizeof(struct engine_object),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .tp_new = engine_new,
+    .tp_dealloc = (destructor)engine_dealloc,
+    .tp_finalize = (destructor)engine_finalize,
+    .tp_traverse = (traverseproc)engine_traverse,
+    .tp_clear = (inquiry)engine_clear,
+    .tp_weaklistoffset = offsetof(struct engine_object, weakrefs),
+    .tp_methods = engine_methods,
+    .tp_getset = engine_getset,
+};

@@ -1,0 +1,71 @@
+"""What all tests share: the leak gate.
+
+After each test the process has the descriptors and threads it had before, and every
+engine that was made has been closed, which an engine refuses while a flight or a lease
+is left. Nothing here makes loops; tests/loop/conftest.py does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from syslet_loop import _native, attach, loop
+
+ENDING_S = 2.0  # threads end a moment after they were told to
+
+
+def descriptors() -> dict[int, str]:
+    """The open descriptors and what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the one of the listing itself
+            continue
+    return found
+
+
+def threads() -> set[str]:
+    """The kernel's numbers of this process's threads, native ones too."""
+    return set(os.listdir("/proc/self/task"))
+
+
+def wait_for_threads(before: set[str]) -> set[str]:
+    """Those that did not end in time."""
+    end = time.monotonic() + ENDING_S
+    while (left := threads() - before) and time.monotonic() < end:
+        time.sleep(0.01)
+    return left
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The gate; a test that fails anyway says more than its leaks."""
+    engines: list[weakref.ref[_native.Engine]] = []
+    make = loop.new_engine
+
+    def noted(for_loop: asyncio.AbstractEventLoop, backend: str) -> _native.Engine:
+        engine = make(for_loop, backend)
+        engines.append(weakref.ref(engine))
+        return engine
+
+    monkeypatch.setattr(loop, "new_engine", noted)
+    monkeypatch.setattr(attach, "new_engine", noted)
+    threads_before, before = threads(), descriptors()
+    yield
+    if descriptors().keys() != before.keys():
+        gc.collect()
+    after = descriptors()
+    assert after.keys() == before.keys(), f"descriptors: {before} became {after}"
+    alive = [engine for ref in engines if (engine := ref()) is not None]
+    assert all(engine.closed for engine in alive), "an engine was left open"
+    left = wait_for_threads(threads_before)
+    assert not left, f"threads left: {left} {threading.enumerate()}"
