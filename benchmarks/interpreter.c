@@ -26,8 +26,8 @@ now(void)
 static struct plan *
 make_plan(void)
 {
-    const uint64_t cells[8] = {0, (uint64_t)AT_FDCWD, 0, O_RDONLY | O_CLOEXEC,
-                               0, 0, BYTES, 0};
+    const uint64_t cells[8] = {
+        0, (uint64_t)AT_FDCWD, 0, O_RDONLY | O_CLOEXEC, 0, 0, BYTES, 0};
     const struct program_atom atoms[3] = {
         {SYSLET_STOP_ON_NEGATIVE, __NR_openat, 4, 2, {1, 2, 3}, 0},
         {SYSLET_STOP_ON_NEGATIVE, __NR_read, 7, 3, {4, 5, 6}, 0},

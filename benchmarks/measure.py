@@ -90,8 +90,9 @@ def progress(text: str) -> None:
 
 def table(results: Sequence[Result], unit: str) -> str:
     """Results as a Markdown table; times have the noise of the machine they ran on."""
+    base = results[0].name
     lines = [
-        f"| contender | ns per {unit} | speed against `{results[0].name}` | quartiles |",
+        f"| contender | ns per {unit} | speed against `{base}` | quartiles |",
         "|---|---|---|---|",
     ]
     for r in results:

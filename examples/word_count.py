@@ -1,6 +1,6 @@
 """Count the words of many files at once: one syslet, mapped over all paths.
 
-    python examples/word_count.py [files or directories]
+python examples/word_count.py [files or directories]
 """
 
 import os

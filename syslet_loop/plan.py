@@ -220,7 +220,9 @@ def _pack_relocs(draft: Draft) -> list[bytes]:
                 value = slot.target.resolve().index * 8
             elif slot.origin == "host":
                 value = least.get(id(slot), 0)
-            rows.append(program_format.RELOC.pack(slot.index, kinds[slot.origin], value))
+            rows.append(
+                program_format.RELOC.pack(slot.index, kinds[slot.origin], value)
+            )
     return rows
 
 

@@ -61,7 +61,9 @@ class Model:
         if kind == "int":
             self.cells[cell] = program_format.word(value.__index__())
         elif kind == "fd":
-            self.cells[cell] = program_format.word(getattr(value, "fileno", lambda: value)())
+            self.cells[cell] = program_format.word(
+                getattr(value, "fileno", lambda: value)()
+            )
         elif kind == "timeout":
             self.cells[cell] = int(value)
             self.cells[cell + 1] = int((value - int(value)) * 1e9)
@@ -212,7 +214,10 @@ class Model:
                 self.fds.discard(number)
             return number
         if kind == "bytes":
-            address, size = self.cells[rest[0]], program_format.signed(self.cells[rest[1]])
+            address, size = (
+                self.cells[rest[0]],
+                program_format.signed(self.cells[rest[1]]),
+            )
             return ctypes.string_at(address, size) if address and size > 0 else b""
         if kind == "param":
             return self.arguments[rest[0]]

@@ -17,9 +17,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
 def test_block(number: int, tmp_path: Path) -> None:
     script = tmp_path / "block.py"
     script.write_text(BLOCKS[number])
-    subprocess.run(
-        [sys.executable, "-W", "error", str(script)], check=True, timeout=60
-    )
+    subprocess.run([sys.executable, "-W", "error", str(script)], check=True, timeout=60)
 
 
 def test_there_are_blocks() -> None:

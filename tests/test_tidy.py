@@ -16,12 +16,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "syslet_loop"
 FOLDERS = ("syslet_loop", "native", "tests", "examples", "benchmarks")
-COLUMNS = 88
 FUNCTION_LINES = 70
 FILE_LINES = {".py": 400, ".c": 600, ".h": 600}
-HEAD_LINES = {".py": 10, ".c": 12, ".h": 40}
+HEAD_LINES = {".py": 10, ".c": 30, ".h": 40}
 LARGE = {"native/python/engine.c": 650, "native/python/plan.c": 610}
-# Tables and the front doors of a room, whose head is its contract.
+# Front doors, whose head is the contract of their room.
 HEADS = {"native/engine/program.h": 60, "syslet_loop/atoms.py": 20}
 
 # Lowest first; a file imports from lines above its own, or from its own line.
@@ -121,9 +120,6 @@ def test_files_are_of_readable_size() -> None:
         lines = path.read_text().splitlines()
         if len(lines) > LARGE.get(name_of(path), FILE_LINES[path.suffix]):
             wrong.append(f"{name_of(path)} has {len(lines)} lines")
-        long = [n for n, line in enumerate(lines, 1) if len(line) > COLUMNS]
-        if long and path.suffix != ".py":  # ruff looks at Python
-            wrong.append(f"{name_of(path)}: lines {long} are too long")
     assert wrong == []
 
 
@@ -163,7 +159,7 @@ def test_every_file_says_what_it_is() -> None:
     for path in files(".py", ".c", ".h"):
         lines = head_of(path).count("\n") + 1 if head_of(path) else 0
         most = HEADS.get(name_of(path), HEAD_LINES[path.suffix])
-        least = 3 if path.parent == PACKAGE or path.suffix != ".py" else 1
+        least = 3 if path.parent == PACKAGE else 1
         if not least <= lines <= most:
             wrong.append(f"{name_of(path)}: a head of {lines} lines")
     assert wrong == []

@@ -46,7 +46,9 @@ ffi.cdef(
 ffi.set_source(
     "syslet_loop._memory",
     """
+    #ifndef _GNU_SOURCE
     #define _GNU_SOURCE
+    #endif
     #include <fcntl.h>
     #include <netinet/in.h>
     #include <poll.h>

@@ -71,8 +71,7 @@ int64_t prepare_sendmsg(struct flight *flight, const uint64_t *args, struct sqe 
 int64_t prepare_splice(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_clock_nanosleep(struct flight *flight, const uint64_t *args,
                                 struct sqe *sqe);
-int64_t prepare_nanosleep(struct flight *flight, const uint64_t *args,
-                          struct sqe *sqe);
+int64_t prepare_nanosleep(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_futex(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 int64_t prepare_waitid(struct flight *flight, const uint64_t *args, struct sqe *sqe);
 

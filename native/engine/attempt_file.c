@@ -92,10 +92,10 @@ bool
 fd_is_file(struct flight *flight, int fd)
 {
     struct stat st;
-    int64_t res = flight_call(flight, __NR_fstat, (uint64_t)fd, (uintptr_t)&st, 0, 0, 0,
-                              0);
-    return res == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ||
-                        S_ISBLK(st.st_mode));
+    int64_t res =
+        flight_call(flight, __NR_fstat, (uint64_t)fd, (uintptr_t)&st, 0, 0, 0, 0);
+    return res == 0 &&
+           (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode));
 }
 
 static bool
@@ -125,8 +125,8 @@ fd_make_blocking(struct flight *flight, struct fd_slot *slot)
     uint64_t fd = (uint64_t)slot->fd;
     int64_t flags = flight_call(flight, __NR_fcntl, fd, F_GETFL, 0, 0, 0, 0);
     if (flags >= 0) {
-        flight_call(flight, __NR_fcntl, fd, F_SETFL, (uint64_t)flags & ~(uint64_t)O_NONBLOCK,
-                    0, 0, 0);
+        flight_call(flight, __NR_fcntl, fd, F_SETFL,
+                    (uint64_t)flags & ~(uint64_t)O_NONBLOCK, 0, 0, 0);
     }
     slot->flags &= (uint16_t)~FD_NONBLOCK;
 }
@@ -138,8 +138,8 @@ fd_prove(struct flight *flight, struct fd_slot *slot)
         return 0;
     }
     struct stat st;
-    int64_t res = flight_call(flight, __NR_fstat, (uint64_t)slot->fd, (uintptr_t)&st, 0,
-                              0, 0, 0);
+    int64_t res =
+        flight_call(flight, __NR_fstat, (uint64_t)slot->fd, (uintptr_t)&st, 0, 0, 0, 0);
     if (res == 0 && fifo_lacks_writer(flight, slot, st.st_mode)) {
         return -EAGAIN;
     }
@@ -176,8 +176,8 @@ transfer_nowait(struct flight *flight, long nr, uint64_t fd, const struct iovec 
     if (large) {
         engine_lock_release(engine);
     }
-    int64_t res = flight_call(flight, nr, fd, (uintptr_t)iov, count, (uint64_t)offset, 0,
-                              RWF_NOWAIT);
+    int64_t res = flight_call(flight, nr, fd, (uintptr_t)iov, count, (uint64_t)offset,
+                              0, RWF_NOWAIT);
     if (large) {
         engine_lock_acquire(engine);
     }
@@ -208,8 +208,9 @@ read_nowait(struct flight *flight, const uint64_t *args, int64_t offset)
     uint64_t got = 0;
     for (;;) {
         struct iovec iov = {(void *)(uintptr_t)(args[1] + got), args[2] - got};
-        int64_t res = transfer_nowait(flight, __NR_preadv2, args[0], &iov, 1,
-                                      iov.iov_len, offset < 0 ? -1 : offset + (int64_t)got);
+        int64_t res =
+            transfer_nowait(flight, __NR_preadv2, args[0], &iov, 1, iov.iov_len,
+                            offset < 0 ? -1 : offset + (int64_t)got);
         if (res == OP_MISS) {
             flight->done += got;
             return OP_MISS;
@@ -265,7 +266,8 @@ static int64_t
 readv_nowait(struct flight *flight, const uint64_t *args, int64_t offset)
 {
     const struct iovec *iov = (const struct iovec *)(uintptr_t)args[1];
-    int64_t res = transfer_nowait(flight, __NR_preadv2, args[0], iov, args[2], 0, offset);
+    int64_t res =
+        transfer_nowait(flight, __NR_preadv2, args[0], iov, args[2], 0, offset);
     if (res == OP_MISS || res < 0) {
         return res;
     }
@@ -365,8 +367,7 @@ attempt_fcntl(struct flight *flight, const uint64_t *args)
     if (waits) { /* F_SETLK is F_SETLKW without the wait, likewise for OFD locks */
         command -= 1;
     }
-    int64_t res =
-        flight_call(flight, __NR_fcntl, args[0], command, args[2], 0, 0, 0);
+    int64_t res = flight_call(flight, __NR_fcntl, args[0], command, args[2], 0, 0, 0);
     bool busy = res == -EAGAIN || res == -EACCES;
     return waits && busy ? OP_MISS : res;
 }

@@ -114,8 +114,7 @@ attempt_emit(struct flight *flight, const uint64_t *args)
 {
     struct engine *engine = flight->engine;
     if (engine->host.emitted != NULL) {
-        flight->pauses =
-            !engine->host.emitted(engine->host.context, flight, args[0]);
+        flight->pauses = !engine->host.emitted(engine->host.context, flight, args[0]);
     }
     return 0;
 }

@@ -32,9 +32,9 @@ attempt_accept(struct flight *flight, const uint64_t *args)
     if (!is_nonblocking(flight, args[0])) {
         return OP_MISS;
     }
-    return missed_if(flight_call(flight, __NR_accept4, args[0], args[1], args[2],
-                                 args[3], 0, 0),
-                     false);
+    return missed_if(
+        flight_call(flight, __NR_accept4, args[0], args[1], args[2], args[3], 0, 0),
+        false);
 }
 
 /* Unix and loopback sockets connect at once; others answer EINPROGRESS, and the
@@ -45,8 +45,8 @@ attempt_connect(struct flight *flight, const uint64_t *args)
     if (flight->retries) {
         int error = 0;
         uint32_t size = sizeof(error);
-        int64_t res = flight_call(flight, __NR_getsockopt, args[0], SOL_SOCKET, SO_ERROR,
-                                  (uintptr_t)&error, (uintptr_t)&size, 0);
+        int64_t res = flight_call(flight, __NR_getsockopt, args[0], SOL_SOCKET,
+                                  SO_ERROR, (uintptr_t)&error, (uintptr_t)&size, 0);
         return res < 0 ? res : -error;
     }
     return OP_MISS;

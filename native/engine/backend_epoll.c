@@ -91,8 +91,7 @@ epoll_await_fd(struct flight *flight)
     }
     uint32_t events = (uint16_t)flight->wait_mask | EPOLLONESHOT;
     uint64_t data = slot_user_data(flight);
-    int64_t res =
-        control(flight->engine, EPOLL_CTL_ADD, flight->wait_fd, events, data);
+    int64_t res = control(flight->engine, EPOLL_CTL_ADD, flight->wait_fd, events, data);
     if (res == -EEXIST) {
         res = add_duplicate(flight, events, data);
     }
@@ -175,9 +174,8 @@ wait_for_events(struct engine *engine, struct epoll_event *events, int64_t timeo
 {
     struct ring_timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     uint64_t limit = timeout_ns < 0 ? 0 : (uintptr_t)&ts;
-    int64_t res =
-        engine_call(engine, __NR_epoll_pwait2, (uint64_t)engine->epoll_fd,
-                    (uintptr_t)events, EVENTS_MAX, limit, 0, 0); /* 5.11 */
+    int64_t res = engine_call(engine, __NR_epoll_pwait2, (uint64_t)engine->epoll_fd,
+                              (uintptr_t)events, EVENTS_MAX, limit, 0, 0); /* 5.11 */
     if (res == -ENOSYS || res == -EPERM) {
         int64_t ms = timeout_ns < 0 ? -1 : (timeout_ns + 999999) / 1000000;
         res = engine_call(engine, __NR_epoll_pwait, (uint64_t)engine->epoll_fd,

@@ -191,7 +191,8 @@ uring_fd(const struct engine *engine)
 static int
 uring_watch(struct engine *engine, int fd)
 {
-    if (engine->watch_armed) { /* a completion for the old fd is recognised by its tag */
+    if (engine
+            ->watch_armed) { /* a completion for the old fd is recognised by its tag */
         struct sqe *sqe = ring_reserve(&engine->ring);
         if (sqe != NULL) {
             sqe->opcode = RING_ASYNC_CANCEL;

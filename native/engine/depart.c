@@ -194,4 +194,3 @@ depart(struct flight *flight, const struct step *step, const uint64_t *args)
     flight->goes_home = false;
     depart_to_worker(flight);
 }
-

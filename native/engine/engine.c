@@ -275,8 +275,8 @@ engine_create(struct engine **out, const struct kernel *kernel, const struct hos
     engine->forks = fork_generation;
     engine->slots_free = SLOT_NONE;
     engine->watched_fd = engine->epoll_fd = engine->ring.fd = -1;
-    int64_t fd = engine_call(engine, __NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0,
-                             0, 0);
+    int64_t fd =
+        engine_call(engine, __NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
     if (fd < 0) {
         free(engine);
         return (int)fd;

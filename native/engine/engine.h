@@ -105,22 +105,22 @@ struct host {
 enum backend { BACKEND_ANY = 0, BACKEND_URING = 1, BACKEND_EPOLL = 2 };
 
 struct engine_options {
-    enum backend backend;   /* ANY: io_uring, else epoll, silently */
-    uint32_t sq_entries;    /* 0: the limit; tests squeeze it to 2 or 4 */
-    int32_t workers_max;    /* -1: the limit; 0: none, see engine_work */
+    enum backend backend; /* ANY: io_uring, else epoll, silently */
+    uint32_t sq_entries;  /* 0: the limit; tests squeeze it to 2 or 4 */
+    int32_t workers_max;  /* -1: the limit; 0: none, see engine_work */
 };
 
 struct engine_stats {
-    uint64_t atoms;       /* executed, wherever */
-    uint64_t inlined;     /* attempts that ended inline */
-    uint64_t to_ring;     /* atoms that became a request or a readiness wait */
-    uint64_t to_worker;   /* flights handed to a worker */
-    uint64_t enters;      /* kernel entries to submit or wait */
-    uint64_t submitted;   /* requests */
-    uint64_t completed;   /* completions reaped */
-    uint64_t stale;       /* completions whose flight was gone */
-    uint64_t overflows;   /* times the completion queue had overflowed */
-    uint64_t launched;    /* flights */
+    uint64_t atoms;     /* executed, wherever */
+    uint64_t inlined;   /* attempts that ended inline */
+    uint64_t to_ring;   /* atoms that became a request or a readiness wait */
+    uint64_t to_worker; /* flights handed to a worker */
+    uint64_t enters;    /* kernel entries to submit or wait */
+    uint64_t submitted; /* requests */
+    uint64_t completed; /* completions reaped */
+    uint64_t stale;     /* completions whose flight was gone */
+    uint64_t overflows; /* times the completion queue had overflowed */
+    uint64_t launched;  /* flights */
     uint64_t landed;
     uint64_t flying;      /* flights in the air now */
     uint64_t prepared;    /* flights prepared and not yet released (leases) */
@@ -176,13 +176,13 @@ bool engine_is_forked(const struct engine *engine);
 struct op_info {
     const char *name;
     uint32_t nr;
-    const char *args;   /* one letter per argument, see op.h */
-    char result;        /* see op.h */
+    const char *args;        /* one letter per argument, see op.h */
+    char result;             /* see op.h */
     const char *inline_form; /* how it is tried without blocking; "" if it is not */
     const char *ring_form;   /* io_uring opcode's name; "" if there is none */
     bool may_block;
-    bool waits;         /* may wait for a peer or a clock without bound */
-    bool inline_only;   /* runs on the submitting thread or not at all */
+    bool waits;       /* may wait for a peer or a clock without bound */
+    bool inline_only; /* runs on the submitting thread or not at all */
 };
 
 uint32_t ops_count(void);

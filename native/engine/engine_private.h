@@ -61,9 +61,9 @@ struct engine {
 
     uint32_t forks; /* fork_generation at creation: another one in a forked child */
     int backend_errno;
-    int epoll_fd;   /* owned; epoll backend */
-    int inbox_fd;   /* owned: eventfd the workers and engine_wake write to */
-    int watched_fd; /* borrowed from the host; -1 */
+    int epoll_fd;       /* owned; epoll backend */
+    int inbox_fd;       /* owned: eventfd the workers and engine_wake write to */
+    int watched_fd;     /* borrowed from the host; -1 */
     struct slot *slots; /* owned */
     uint32_t slots_count, slots_free;
     struct engine_options options;
@@ -99,7 +99,8 @@ void flight_run_blocking(struct flight *flight);
 
 /* transfer.c: the arguments of what is left, after flight->done bytes. */
 int transfer_advance(struct flight *flight, const struct op *op, uint64_t args[6]);
-uint64_t transfer_size(struct flight *flight, const struct op *op, const uint64_t *args);
+uint64_t transfer_size(struct flight *flight, const struct op *op,
+                       const uint64_t *args);
 
 /* depart.c: -EAGAIN: wait_fd has to become readable before these fds may be used. */
 int settle_fds(struct flight *flight, const struct step *step, const uint64_t *args);

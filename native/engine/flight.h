@@ -46,7 +46,7 @@ struct fd_slot { /* an fd the flight owns */
     uint64_t position;
 };
 
-struct heap_block { /* a buffer too large for the flight, freed with it */
+struct heap_block {          /* a buffer too large for the flight, freed with it */
     struct heap_block *next; /* owned */
     uint64_t size;
     _Alignas(16) char memory[];
@@ -56,12 +56,12 @@ struct flight {
     struct flight *link;     /* free list, ready queue, job queue or inbox */
     struct flight *previous; /* list of flights in the air */
     struct flight *following;
-    struct engine *engine; /* borrowed: outlives its flights */
-    struct plan *plan;     /* owned reference */
-    void *host;            /* borrowed from the host */
-    uint64_t *cells;       /* borrowed: behind this struct */
-    uint64_t *ran;         /* borrowed: one bit per atom, behind the cells */
-    char *scratch;         /* borrowed: behind the bits */
+    struct engine *engine;   /* borrowed: outlives its flights */
+    struct plan *plan;       /* owned reference */
+    void *host;              /* borrowed from the host */
+    uint64_t *cells;         /* borrowed: behind this struct */
+    uint64_t *ran;           /* borrowed: one bit per atom, behind the cells */
+    char *scratch;           /* borrowed: behind the bits */
     struct heap_block *heap; /* owned */
 
     enum flight_state state;
@@ -86,17 +86,17 @@ struct flight {
     bool on_worker;     /* a worker runs it: under the workers' lock */
     pthread_t worker;   /* which; valid while on_worker */
 
-    int64_t result; /* of the last atom */
-    uint32_t last;  /* index of the last atom that ran; UINT32_MAX: none */
-    uint32_t atoms; /* run so far */
-    uint64_t done;  /* bytes of the current transfer so far */
+    int64_t result;  /* of the last atom */
+    uint32_t last;   /* index of the last atom that ran; UINT32_MAX: none */
+    uint32_t atoms;  /* run so far */
+    uint64_t done;   /* bytes of the current transfer so far */
     uint16_t opened; /* fd_flags for the fd the current attempt opened */
     int wait_fd;     /* readiness wait: on which fd */
     short wait_mask;
     int own_fd; /* epoll backend: owned; the timerfd of a sleep, a duplicate; -1 */
 
-    uint32_t slot;       /* in the engine's table while in the ring, else SLOT_NONE */
-    uint64_t generation; /* of that slot */
+    uint32_t slot;        /* in the engine's table while in the ring, else SLOT_NONE */
+    uint64_t generation;  /* of that slot */
     struct iovec *vector; /* owned: rest of a vectored transfer */
     uint32_t fds_count;
 
@@ -119,8 +119,8 @@ void flight_fd_forget(struct flight *flight, int fd);          /* closed by an a
 /* A new buffer of a size known only now; freed with the flight. NULL: no memory. */
 char *flight_heap(struct flight *flight, uint64_t size);
 
-void flight_fly(struct flight *flight);  /* PREPARED → FLYING */
-void flight_land(struct flight *flight); /* any flying state → LANDED */
+void flight_fly(struct flight *flight);             /* PREPARED → FLYING */
+void flight_land(struct flight *flight);            /* any flying state → LANDED */
 bool flight_is_ending(const struct flight *flight); /* CANCELLING or ORPHANED */
 
 static inline const struct step *

@@ -19,7 +19,8 @@ struct kernel {
                       uint32_t flags, const void *arg, size_t arg_size);
     int (*ring_register)(void *context, int fd, uint32_t opcode, const void *arg,
                          uint32_t count);
-    void *(*map)(void *context, size_t size, int fd, uint64_t offset); /* NULL: failed */
+    void *(*map)(void *context, size_t size, int fd,
+                 uint64_t offset); /* NULL: failed */
     void (*unmap)(void *context, void *memory, size_t size);
 };
 

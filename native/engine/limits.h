@@ -25,15 +25,15 @@ enum {
     HEAP_BYTES_MAX = 1 << 30,    /* one new buffer: then ENOMEM */
 
     /* One engine. */
-    FLIGHTS_MAX = 1 << 16,     /* in the air at once: then EAGAIN */
-    FLIGHTS_POOLED_MAX = 512,  /* landed flights kept for reuse, per size class */
+    FLIGHTS_MAX = 1 << 16,    /* in the air at once: then EAGAIN */
+    FLIGHTS_POOLED_MAX = 512, /* landed flights kept for reuse, per size class */
     SQ_ENTRIES = 256,
     CQ_ENTRIES = 4096,
-    WORKERS_MAX = 32,          /* threads; more jobs wait in the queue */
-    WORKERS_EAGER = 4,           /* started as jobs come */
-    WORKERS_STUCK_NS = 1000000,  /* a queue that stands still: one more */
+    WORKERS_MAX = 32,           /* threads; more jobs wait in the queue */
+    WORKERS_EAGER = 4,          /* started as jobs come */
+    WORKERS_STUCK_NS = 1000000, /* a queue that stands still: one more */
     WORKER_STACK_BYTES = 1 << 17,
-    WORKER_IDLE_MS = 5000,     /* an idle worker ends after this */
+    WORKER_IDLE_MS = 5000,      /* an idle worker ends after this */
     CANCEL_RESEND_NS = 5000000, /* a worker that missed its signal gets another */
 
     /* One flight at a stretch: then it goes to the back of the ready queue. */

@@ -39,10 +39,10 @@ enum op_flags {
     OP_WRITES = 1 << 5,      /* of these: goes on until everything has been written */
     OP_CLOSES = 1 << 6,      /* its first argument stops being an fd */
     OP_MAKES_FD = 1 << 7,    /* result letters f and P */
-    OP_KEEPS_FDS = 1 << 8,   /* no effect on the state of an fd, or it minds it itself */
-    OP_POLLED = 1 << 9,      /* readiness of args[0] decides: wait for it, try again */
-    OP_SOCKET = 1 << 10,     /* args[0] is a socket for sure */
-    OP_PSEUDO = 1 << 11,     /* touches only the flight */
+    OP_KEEPS_FDS = 1 << 8, /* no effect on the state of an fd, or it minds it itself */
+    OP_POLLED = 1 << 9,    /* readiness of args[0] decides: wait for it, try again */
+    OP_SOCKET = 1 << 10,   /* args[0] is a socket for sure */
+    OP_PSEUDO = 1 << 11,   /* touches only the flight */
     OP_NEVER_BLOCKS = 1 << 12, /* its plain call is its inline form */
 
     OP_PARTS = OP_TRANSFER | OP_VECTOR | OP_MESSAGE,
@@ -71,7 +71,8 @@ struct op {
 uint32_t op_structure(const struct op *op, int arg);
 
 extern const struct op ops[];
-const struct op *op_find(uint32_t nr); /* NULL: no row; any call then runs on a worker */
-extern const struct op op_any;         /* the row of system calls without a row */
+const struct op *
+op_find(uint32_t nr);          /* NULL: no row; any call then runs on a worker */
+extern const struct op op_any; /* the row of system calls without a row */
 
 #endif

@@ -21,18 +21,11 @@
     ROW_(name_, nr_, args_, result_, min_, flags_, __VA_ARGS__)
 #define ROW_(name_, nr_, args_, result_, min_, flags_, attempt_, inline_, prepare_,    \
              opcode_, ring_, ready_)                                                   \
-    {.name = name_,                                                                    \
-     .nr = nr_,                                                                        \
-     .args = args_,                                                                    \
-     .result = result_,                                                                \
-     .args_min = min_,                                                                 \
-     .flags = flags_,                                                                  \
-     .attempt = attempt_,                                                              \
-     .inline_form = inline_,                                                           \
-     .prepare = prepare_,                                                              \
-     .opcode = opcode_,                                                                \
-     .ring_form = ring_,                                                               \
-     .ready = ready_}
+    {                                                                                  \
+        .name = name_, .nr = nr_, .args = args_, .result = result_, .args_min = min_,  \
+        .flags = flags_, .attempt = attempt_, .inline_form = inline_,                  \
+        .prepare = prepare_, .opcode = opcode_, .ring_form = ring_, .ready = ready_    \
+    }
 
 /* A call that never blocks, as it is; one that a worker makes. */
 #define QUICK(name, nr, args, result, min, flags)                                      \
@@ -269,13 +262,21 @@ const struct op op_any = ROW("syscall", 0, "iiiiii", 'i', 0, 0, NONE, NO_RING, 0
 /* Calls that change the thread or its credentials: on the submitting thread, or a
  * worker would change itself instead (docs/design.md, "Open issues of 2007"). */
 static const uint32_t thread_calls[] = {
-    __NR_setuid,      __NR_setgid,        __NR_setreuid,   __NR_setregid,
-    __NR_setresuid,   __NR_setresgid,     __NR_setfsuid,   __NR_setfsgid,
-    __NR_setgroups,   __NR_capset,        __NR_prctl,      __NR_unshare,
-    __NR_setns,       __NR_sched_setattr, __NR_set_tid_address, __NR_sigaltstack,
-    __NR_rt_sigprocmask, __NR_set_robust_list, __NR_seccomp, __NR_personality,
-    __NR_ioprio_set,  __NR_sched_setaffinity, __NR_keyctl,  __NR_set_mempolicy,
-    __NR_setpriority, __NR_getpriority, __NR_capget, __NR_getresuid, __NR_getresgid,
+    __NR_setuid,          __NR_setgid,
+    __NR_setreuid,        __NR_setregid,
+    __NR_setresuid,       __NR_setresgid,
+    __NR_setfsuid,        __NR_setfsgid,
+    __NR_setgroups,       __NR_capset,
+    __NR_prctl,           __NR_unshare,
+    __NR_setns,           __NR_sched_setattr,
+    __NR_set_tid_address, __NR_sigaltstack,
+    __NR_rt_sigprocmask,  __NR_set_robust_list,
+    __NR_seccomp,         __NR_personality,
+    __NR_ioprio_set,      __NR_sched_setaffinity,
+    __NR_keyctl,          __NR_set_mempolicy,
+    __NR_setpriority,     __NR_getpriority,
+    __NR_capget,          __NR_getresuid,
+    __NR_getresgid,
 };
 
 static const struct op op_thread =

@@ -11,12 +11,12 @@
 
 enum { SIGN_NEGATIVE = 1, SIGN_ZERO = 2, SIGN_POSITIVE = 4 };
 
-struct step { /* one atom, decoded */
+struct step {            /* one atom, decoded */
     const struct op *op; /* borrowed: rows are constant */
     uint32_t nr;
-    uint16_t arg[ARGS_MAX]; /* cells; argc of them, the rest is cell 0 */
-    uint16_t ret;           /* cell, or 0 */
-    uint16_t next;          /* index + 1, or 0 */
+    uint16_t arg[ARGS_MAX];        /* cells; argc of them, the rest is cell 0 */
+    uint16_t ret;                  /* cell, or 0 */
+    uint16_t next;                 /* index + 1, or 0 */
     uint16_t capacity[BOUNDS_MAX]; /* cell that bounds argument `bound` */
     uint8_t bound[BOUNDS_MAX];     /* argument index */
     uint8_t bounds;                /* how many of them */
@@ -29,9 +29,9 @@ struct step { /* one atom, decoded */
 struct plan { /* one allocation: the tables follow in the order they are used */
     uint32_t references; /* atomic */
     uint32_t atoms_count, cells_count, relocs_count, buffers_count;
-    uint32_t scratch_bytes; /* of the fixed buffers that live in the flight */
-    uint64_t *image;                /* cells at the start */
-    struct program_reloc *relocs;   /* borrowed, like all of these: behind this struct */
+    uint32_t scratch_bytes;       /* of the fixed buffers that live in the flight */
+    uint64_t *image;              /* cells at the start */
+    struct program_reloc *relocs; /* borrowed, like all of these: behind this struct */
     struct program_buffer *buffers;
     struct step *steps;
     struct program_atom *atoms;

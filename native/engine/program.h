@@ -16,9 +16,9 @@
 
 /* Flags of an atom: names and values are the announcement's. */
 enum {
-    SYSLET_ASYNC = 0x01,         /* do not try inline, miss at once */
-    SYSLET_SYNC = 0x02,          /* never miss: block the submitting thread */
-    SYSLET_NO_COMPLETE = 0x04,   /* a syslet that ends here reports nothing */
+    SYSLET_ASYNC = 0x01,       /* do not try inline, miss at once */
+    SYSLET_SYNC = 0x02,        /* never miss: block the submitting thread */
+    SYSLET_NO_COMPLETE = 0x04, /* a syslet that ends here reports nothing */
     SYSLET_STOP_ON_NONZERO = 0x08,
     SYSLET_STOP_ON_ZERO = 0x10,
     SYSLET_STOP_ON_NEGATIVE = 0x20,
@@ -32,9 +32,9 @@ enum {
     PSEUDO_FIRST = 0x10000,
     PSEUDO_NOP = 0x10000,      /* result: the first argument, or 0: test, move, jump */
     PSEUDO_UMEM_ADD = 0x10001, /* (address, value): add to user memory, give the sum */
-    PSEUDO_LOAD = 0x10002,     /* (address, width 1|2|4|8, signed, offset): read memory */
-    PSEUDO_BUFFER = 0x10003,   /* (slot, size): allocate, give 0; see program_buffer */
-    PSEUDO_EMIT = 0x10004,     /* (report): hand values to the host and go on */
+    PSEUDO_LOAD = 0x10002,   /* (address, width 1|2|4|8, signed, offset): read memory */
+    PSEUDO_BUFFER = 0x10003, /* (slot, size): allocate, give 0; see program_buffer */
+    PSEUDO_EMIT = 0x10004,   /* (report): hand values to the host and go on */
     PSEUDO_LAST = 0x10004,
 };
 

@@ -246,9 +246,8 @@ ring_enter(struct ring *ring, int64_t timeout_ns)
         ring->overflows += 1;
     }
     STORE(ring->sq_tail, ring->sq_next);
-    int res =
-        kernel->ring_enter(kernel->context, ring->fd, ring_unsubmitted(ring),
-                           timeout_ns != 0, flags, &arg, sizeof(arg));
+    int res = kernel->ring_enter(kernel->context, ring->fd, ring_unsubmitted(ring),
+                                 timeout_ns != 0, flags, &arg, sizeof(arg));
     ring->enters += 1;
     /* The return code hides either the count or the error of the wait; what the
      * kernel consumed is in its head (io_uring_enter(2), "RETURN VALUE"). */

@@ -38,7 +38,7 @@ struct ring {
 /* -errno: this machine has no usable io_uring, whatever the reason. Proves with one
  * round trip that submitting and a timed wait work, not only that setup does. */
 int ring_open(struct ring *ring, const struct kernel *kernel, uint32_t entries);
-void ring_close(struct ring *ring); /* idempotent */
+void ring_close(struct ring *ring);  /* idempotent */
 void ring_forget(struct ring *ring); /* in a forked child: close our copy of the fd */
 
 bool ring_has(const struct ring *ring, uint8_t opcode);

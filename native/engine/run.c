@@ -187,7 +187,6 @@ may_land(struct flight *flight)
     return false;
 }
 
-
 static int
 land(struct flight *flight)
 {
@@ -246,8 +245,8 @@ engine_completed(struct flight *flight, int64_t res)
             flight->ends = !settle(flight, step, 0); /* poll's answer: none is ready */
         }
         flight->retries = !late;
-    } else if (res == -EINTR || res == -EAGAIN || res == -EINVAL || res == -EOPNOTSUPP ||
-               (res == -ECANCELED && flight->state == FLYING)) {
+    } else if (res == -EINTR || res == -EAGAIN || res == -EINVAL ||
+               res == -EOPNOTSUPP || (res == -ECANCELED && flight->state == FLYING)) {
         /* No answer of the system call itself, or one the plain call may judge
          * differently: a worker asks again. */
         flight->skip_attempt = true;
@@ -283,8 +282,8 @@ reopen(struct flight *flight)
     if (fd < 0) {
         return; /* cancelled, or the path is gone: the first fd will have to do */
     }
-    int64_t flags = flight_call(flight, __NR_fcntl, (uint64_t)flight->wait_fd, F_GETFD, 0,
-                                0, 0, 0);
+    int64_t flags =
+        flight_call(flight, __NR_fcntl, (uint64_t)flight->wait_fd, F_GETFD, 0, 0, 0, 0);
     flight_call(flight, __NR_dup3, (uint64_t)fd, (uint64_t)flight->wait_fd,
                 flags & FD_CLOEXEC ? O_CLOEXEC : 0, 0, 0, 0);
     flight_call(flight, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
@@ -346,12 +345,13 @@ flight_run_blocking(struct flight *flight)
         }
         first = false;
         int64_t res = call_blocking(flight, step, args);
-        if (res == -EINTR) {
+        if (res == -EINTR && !(step->op->flags & OP_PSEUDO)) {
             first = true; /* cancelled, or another interruption: the same atom */
             continue;
         }
         int64_t not_yet = step->nr == __NR_connect ? -EINPROGRESS : -EAGAIN;
-        if (res == not_yet && step->op->ready != 0 && !fd_is_blocking(flight, args[0])) {
+        if (res == not_yet && step->op->ready != 0 &&
+            !fd_is_blocking(flight, args[0])) {
             flight->goes_home = true; /* an O_NONBLOCK fd: wait for it at home */
             flight->skip_attempt = true;
             return;

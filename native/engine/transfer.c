@@ -22,7 +22,8 @@ vector_rest(struct flight *flight, const uint64_t *args, struct iovec **iov,
     if (flight->vector == NULL) {
         return -ENOMEM;
     }
-    if (memory_read(flight, flight->vector, args[0], total * sizeof(struct iovec)) < 0) {
+    if (memory_read(flight, flight->vector, args[0], total * sizeof(struct iovec)) <
+        0) {
         return -EFAULT;
     }
     uint64_t skip = flight->done;
@@ -89,4 +90,3 @@ transfer_size(struct flight *flight, const struct op *op, const uint64_t *args)
     const uint64_t vector[3] = {0, (uintptr_t)message.msg_iov, message.msg_iovlen};
     return vector_bytes(vector);
 }
-

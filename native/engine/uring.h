@@ -77,9 +77,9 @@ struct ring_timespec {
 };
 
 enum {
-    SETUP_CQSIZE = 1 << 3,        /* 5.5 */
-    SETUP_SUBMIT_ALL = 1 << 7,    /* 5.18 */
-    SETUP_TASKRUN_FLAG = 1 << 9,  /* 5.19 */
+    SETUP_CQSIZE = 1 << 3,         /* 5.5 */
+    SETUP_SUBMIT_ALL = 1 << 7,     /* 5.18 */
+    SETUP_TASKRUN_FLAG = 1 << 9,   /* 5.19 */
     SETUP_SINGLE_ISSUER = 1 << 12, /* 6.0 */
     SETUP_DEFER_TASKRUN = 1 << 13, /* 6.1 */
     SETUP_NO_SQARRAY = 1 << 16,    /* 6.6 */
@@ -103,32 +103,32 @@ enum {
     REGISTER_PROBE = 8, /* 5.6 */
     PROBE_SUPPORTED = 1 << 0,
 
-    RECVSEND_POLL_FIRST = 1 << 0, /* 5.19 */
-    ACCEPT_POLL_FIRST = 1 << 2,   /* 6.10 */
-    TIMEOUT_ABS = 1 << 0,         /* 5.4 */
+    RECVSEND_POLL_FIRST = 1 << 0,  /* 5.19 */
+    ACCEPT_POLL_FIRST = 1 << 2,    /* 6.10 */
+    TIMEOUT_ABS = 1 << 0,          /* 5.4 */
     SPLICE_FD_IN_FIXED = 1u << 31, /* 5.7; refused: fds are real ones */
 };
 
 enum { /* opcodes and the kernel that has them */
-    RING_NOP = 0,
-    RING_READV = 1,
-    RING_WRITEV = 2,
-    RING_POLL_ADD = 6,
-    RING_SENDMSG = 9,
-    RING_RECVMSG = 10,
-    RING_TIMEOUT = 11,
-    RING_ACCEPT = 13,
-    RING_ASYNC_CANCEL = 14,
-    RING_LINK_TIMEOUT = 15,
-    RING_CONNECT = 16,
-    RING_READ = 22,
-    RING_WRITE = 23,
-    RING_SEND = 26,
-    RING_RECV = 27,
-    RING_SPLICE = 30,
-    RING_WAITID = 50,     /* 6.7 */
-    RING_FUTEX_WAIT = 51, /* 6.7 */
-    RING_OPS = 64,
+       RING_NOP = 0,
+       RING_READV = 1,
+       RING_WRITEV = 2,
+       RING_POLL_ADD = 6,
+       RING_SENDMSG = 9,
+       RING_RECVMSG = 10,
+       RING_TIMEOUT = 11,
+       RING_ACCEPT = 13,
+       RING_ASYNC_CANCEL = 14,
+       RING_LINK_TIMEOUT = 15,
+       RING_CONNECT = 16,
+       RING_READ = 22,
+       RING_WRITE = 23,
+       RING_SEND = 26,
+       RING_RECV = 27,
+       RING_SPLICE = 30,
+       RING_WAITID = 50,     /* 6.7 */
+       RING_FUTEX_WAIT = 51, /* 6.7 */
+       RING_OPS = 64,
 };
 
 #define OFFSET_SQ_RING UINT64_C(0)

@@ -103,8 +103,7 @@ check_reloc(struct verifier *v, const struct program_reloc *reloc)
         v->constant[reloc->cell] = 1;
         return 0;
     case RELOC_BUFFER:
-        if (reloc->value >= p->buffers_count ||
-            p->buffers[reloc->value].size == 0 ||
+        if (reloc->value >= p->buffers_count || p->buffers[reloc->value].size == 0 ||
             p->buffers[reloc->value].address != reloc->cell) {
             return refuse(v, UINT32_MAX, "cell %u: not a fixed buffer's address",
                           reloc->cell);
@@ -202,8 +201,8 @@ check_cells(struct verifier *v, uint32_t index, const struct program_atom *atom)
 {
     uint32_t count = v->program->cells_count;
     if (atom->ret >= count) {
-        return refuse(v, index, "result cell %llu of %u",
-                      (unsigned long long)atom->ret, count);
+        return refuse(v, index, "result cell %llu of %u", (unsigned long long)atom->ret,
+                      count);
     }
     if (v->roles[atom->ret] != CELL_PLAIN) {
         return refuse(v, index, "its result overwrites an address or an input");
@@ -381,8 +380,8 @@ check_pseudo(struct verifier *v, uint32_t index, const struct program_atom *atom
     uint64_t cell = atom->arg[0];
     if (atom->nr == PSEUDO_BUFFER) {
         uint64_t slot = p->cells[cell];
-        if (cell == 0 || !is_constant(v, cell) ||
-            slot >= p->buffers_count || p->buffers[slot].size != 0) {
+        if (cell == 0 || !is_constant(v, cell) || slot >= p->buffers_count ||
+            p->buffers[slot].size != 0) {
             return refuse(v, index, "not the number of a computed buffer");
         }
     }
@@ -541,8 +540,8 @@ verifier_open(struct verifier *v)
     v->hosts = calloc(cells, 1);
     v->targets = calloc(cells, sizeof(uint32_t));
     v->spans = calloc(cells, sizeof(uint64_t));
-    bool all = v->roles && v->written && v->constant && v->spans && v->hosts &&
-               v->targets;
+    bool all =
+        v->roles && v->written && v->constant && v->spans && v->hosts && v->targets;
     return all ? 0 : -ENOMEM;
 }
 

@@ -10,7 +10,7 @@ enum cell_role { CELL_PLAIN, CELL_INPUT, CELL_ADDRESS };
 struct verifier { /* one verification; the tables have one entry per cell */
     const struct program *program; /* borrowed */
     struct program_error *error;   /* borrowed */
-    uint8_t *roles;    /* owned: enum cell_role */
+    uint8_t *roles;                /* owned: enum cell_role */
     uint8_t *written;  /* owned: some atom writes it, or may through memory */
     uint8_t *constant; /* owned: address of constants, which nothing may write */
     uint8_t *hosts;    /* owned: address that the host stores */
@@ -19,7 +19,7 @@ struct verifier { /* one verification; the tables have one entry per cell */
                           UINT64_MAX: only a bound can tell */
 };
 
-int verifier_run(struct verifier *v); /* 0, -EINVAL with *error filled, or -ENOMEM */
+int verifier_run(struct verifier *v);    /* 0, -EINVAL with *error filled, or -ENOMEM */
 void verifier_close(struct verifier *v); /* after every run; idempotent it is not */
 
 /* The bound of an argument; NULL: it has none. */

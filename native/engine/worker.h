@@ -27,7 +27,7 @@ struct workers {
     struct job_queue jobs;
     struct job_queue inbox; /* finished, for the engine's thread */
     uint32_t limit, alive, idle;
-    int64_t taken_ns; /* when a worker last took a job, or was added */
+    int64_t taken_ns;    /* when a worker last took a job, or was added */
     uint32_t interrupts; /* cancelled flights that may still sit in a system call */
     bool stopping;
     bool signal_ready; /* the interrupting signal has its handler */
@@ -40,7 +40,8 @@ void workers_forget(struct engine *engine); /* in a forked child: no threads her
 void workers_submit(struct flight *flight);
 struct flight *workers_collect(struct engine *engine); /* inbox as a list, or NULL */
 void workers_interrupt(struct flight *flight); /* its `cancelled` is set: wake it up */
-void workers_interrupt_again(struct engine *engine); /* a signal may have come too early */
+void
+workers_interrupt_again(struct engine *engine); /* a signal may have come too early */
 /* Adds a worker if jobs wait and all are stuck. true: jobs wait, ask again soon. */
 bool workers_grow(struct engine *engine);
 uint32_t workers_alive(struct engine *engine);

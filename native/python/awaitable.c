@@ -277,7 +277,8 @@ thrown(PyObject *const *args, Py_ssize_t count)
     if (PyExceptionInstance_Check(type)) {
         exception = Py_NewRef(type);
     } else if (!PyExceptionClass_Check(type)) {
-        return PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances "
+        return PyErr_Format(PyExc_TypeError,
+                            "exceptions must be classes or instances "
                             "deriving from BaseException, not %s",
                             Py_TYPE(type)->tp_name);
     } else if (value != NULL && PyObject_TypeCheck(value, (PyTypeObject *)type)) {
@@ -497,7 +498,8 @@ flight_name(struct awaitable *self, void *which)
 static PyObject *
 flight_repr(struct awaitable *self)
 {
-    static const char *const states[] = {"not awaited", "running", "in the air", "done"};
+    static const char *const states[] = {"not awaited", "running", "in the air",
+                                         "done"};
     const struct syslet_object *syslet = (const struct syslet_object *)self->source;
     return PyUnicode_FromFormat("<flight of %U, %s>", syslet->qualname,
                                 states[self->state]);
@@ -523,8 +525,7 @@ static PyMethodDef awaitable_methods[] = {
     {"send", (PyCFunction)awaitable_send, METH_O, "Go on, as a coroutine does."},
     {"throw", (PyCFunction)(void (*)(void))awaitable_throw, METH_FASTCALL,
      "Give up what is in the air and raise the exception."},
-    {"close", (PyCFunction)awaitable_close, METH_NOARGS,
-     "Give up what is in the air."},
+    {"close", (PyCFunction)awaitable_close, METH_NOARGS, "Give up what is in the air."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -540,8 +541,7 @@ static PyAsyncMethods awaitable_async = {
 };
 
 PyTypeObject Flight_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "syslet_loop._native.Flight",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "syslet_loop._native.Flight",
     .tp_doc = "One run of a syslet, to be awaited once. Runs nothing before that.",
     .tp_basicsize = sizeof(struct awaitable),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
@@ -559,8 +559,7 @@ PyTypeObject Flight_Type = {
 };
 
 PyTypeObject Step_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "syslet_loop._native.Step",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "syslet_loop._native.Step",
     .tp_doc = "The next value of an iterator over events or results.",
     .tp_basicsize = sizeof(struct awaitable),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |

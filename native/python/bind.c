@@ -163,8 +163,7 @@ bind_wide_int(const struct run *run, const struct param *param, PyObject *value,
     cells[0] = PyLong_AsUnsignedLongLong(value);
     if (cells[0] == UINT64_MAX && PyErr_Occurred()) {
         PyErr_Clear();
-        return refuse_value(PyExc_OverflowError, run, param,
-                            "does not fit in 64 bits");
+        return refuse_value(PyExc_OverflowError, run, param, "does not fit in 64 bits");
     }
     return 0;
 }

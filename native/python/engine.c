@@ -11,10 +11,10 @@
 
 static _Thread_local struct engine_object *current;  /* owned: of the running loop */
 static _Thread_local struct engine_object *attached; /* owned: of a foreign loop */
-static PyObject *attach;           /* owned: Python's set_attach */
-static PyObject *get_running_loop; /* owned for ever */
-static PyObject *future_type;      /* owned for ever */
-static PyObject *no_arguments;     /* owned for ever */
+static PyObject *attach;                             /* owned: Python's set_attach */
+static PyObject *get_running_loop;                   /* owned for ever */
+static PyObject *future_type;                        /* owned for ever */
+static PyObject *no_arguments;                       /* owned for ever */
 
 /* --- whose engine ------------------------------------------------------------------------ */
 
@@ -325,10 +325,13 @@ static const struct {
     const char *name;
     size_t offset;
 } stats_fields[] = {
-#define FIELD(name) {#name, offsetof(struct engine_stats, name)}
-    FIELD(atoms),     FIELD(inlined),   FIELD(to_ring),   FIELD(to_worker),
-    FIELD(enters),    FIELD(submitted), FIELD(completed), FIELD(stale),
-    FIELD(overflows), FIELD(launched),  FIELD(landed),    FIELD(flying),
+#define FIELD(name)                                                                    \
+    {                                                                                  \
+#name, offsetof(struct engine_stats, name)                                     \
+    }
+    FIELD(atoms),     FIELD(inlined),   FIELD(to_ring),     FIELD(to_worker),
+    FIELD(enters),    FIELD(submitted), FIELD(completed),   FIELD(stale),
+    FIELD(overflows), FIELD(launched),  FIELD(landed),      FIELD(flying),
     FIELD(prepared),  FIELD(workers),   FIELD(budget_cuts),
 #undef FIELD
 };
@@ -598,7 +601,8 @@ static PyMethodDef engine_methods[] = {
      "turn(timeout, /)\n--\n\nOne turn, waiting at most `timeout` seconds (None: until "
      "something happens).\nTrue if the watched descriptor is readable."},
     {"watch", (PyCFunction)engine_watch_method, METH_O,
-     "watch(fd, /)\n--\n\nA descriptor whose readiness ends the wait of turn; -1: none."},
+     "watch(fd, /)\n--\n\nA descriptor whose readiness ends the wait of turn; -1: "
+     "none."},
     {"fileno", (PyCFunction)engine_fileno_method, METH_NOARGS,
      "fileno()\n--\n\nReadable when turn(0) has something to do."},
     {"wake", (PyCFunction)engine_wake_method, METH_NOARGS,
@@ -621,15 +625,14 @@ static PyGetSetDef engine_getset[] = {
     {"backend_errno", (getter)engine_get_backend_errno, NULL,
      "Why it is not io_uring; 0 if it is.", NULL},
     {"pending", (getter)engine_get_pending, NULL, "Whether a turn is due.", NULL},
-    {"is_mine", (getter)engine_get_is_mine, NULL,
-     "Whether the calling thread made it.", NULL},
+    {"is_mine", (getter)engine_get_is_mine, NULL, "Whether the calling thread made it.",
+     NULL},
     {"closed", (getter)engine_get_closed, NULL, "Whether close() was called.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 PyTypeObject Engine_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "syslet_loop._native.Engine",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "syslet_loop._native.Engine",
     .tp_doc = "Engine(backend='any', workers=-1, *, sq_entries=0)\n--\n\n"
               "Runs syslets on the thread that made it.",
     .tp_basicsize = sizeof(struct engine_object),

@@ -15,11 +15,10 @@ struct event {
 };
 
 struct events_object {
-    PyObject_HEAD
-    struct run *run;      /* owned; NULL: it is over */
-    struct event *queue;  /* owned: a ring of `capacity` */
+    PyObject_HEAD struct run *run; /* owned; NULL: it is over */
+    struct event *queue;           /* owned: a ring of `capacity` */
     uint32_t capacity, first, count;
-    PyObject *error;      /* owned: of a template; raised behind the queued values */
+    PyObject *error; /* owned: of a template; raised behind the queued values */
     struct waiter waiter;
     bool busy;   /* a step is being run */
     bool paused; /* the flight, because the queue was full */
@@ -354,8 +353,7 @@ static PyAsyncMethods events_async = {
 };
 
 PyTypeObject Events_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "syslet_loop._native.Events",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "syslet_loop._native.Events",
     .tp_doc = "The values that one run of a syslet emits, in order.",
     .tp_basicsize = sizeof(struct events_object),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |

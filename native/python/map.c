@@ -13,16 +13,15 @@ struct entry {
 };
 
 struct map_object {
-    PyObject_HEAD
-    struct syslet_object *syslet; /* owned */
-    struct engine_object *engine; /* owned; NULL: not started */
-    PyObject *iterator;           /* owned; NULL: exhausted */
-    PyObject *error;              /* owned: of the iterable, raised behind the results */
-    struct entry *ring;           /* owned: `limit` entries */
-    struct run **air;             /* owned, as are the runs: `limit` places */
+    PyObject_HEAD struct syslet_object *syslet; /* owned */
+    struct engine_object *engine;               /* owned; NULL: not started */
+    PyObject *iterator;                         /* owned; NULL: exhausted */
+    PyObject *error;    /* owned: of the iterable, raised behind the results */
+    struct entry *ring; /* owned: `limit` entries */
+    struct run **air;   /* owned, as are the runs: `limit` places */
     uint32_t limit, flying;
-    uint64_t taken;    /* items */
-    uint64_t landed;   /* entries in order of landing; unused when ordered */
+    uint64_t taken;  /* items */
+    uint64_t landed; /* entries in order of landing; unused when ordered */
     uint64_t received;
     struct waiter waiter;
     bool return_exceptions, ordered;
@@ -424,8 +423,7 @@ static PyAsyncMethods map_async = {
 };
 
 PyTypeObject Map_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "syslet_loop._native.Map",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "syslet_loop._native.Map",
     .tp_doc = "Pairs of an item and the result of the syslet for it.",
     .tp_basicsize = sizeof(struct map_object),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |

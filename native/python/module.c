@@ -64,12 +64,12 @@ op_dict(uint32_t index)
 {
     struct op_info info;
     ops_get(index, &info);
-    return Py_BuildValue(
-        "{s:s,s:I,s:s,s:C,s:s,s:s,s:O,s:O,s:O}", "name", info.name, "nr", info.nr,
-        "args", info.args, "result", (int)info.result, "inline_form", info.inline_form,
-        "ring_form", info.ring_form, "may_block", info.may_block ? Py_True : Py_False,
-        "waits", info.waits ? Py_True : Py_False, "inline_only",
-        info.inline_only ? Py_True : Py_False);
+    return Py_BuildValue("{s:s,s:I,s:s,s:C,s:s,s:s,s:O,s:O,s:O}", "name", info.name,
+                         "nr", info.nr, "args", info.args, "result", (int)info.result,
+                         "inline_form", info.inline_form, "ring_form", info.ring_form,
+                         "may_block", info.may_block ? Py_True : Py_False, "waits",
+                         info.waits ? Py_True : Py_False, "inline_only",
+                         info.inline_only ? Py_True : Py_False);
 }
 
 static PyObject *
@@ -93,15 +93,18 @@ static const struct {
     const char *name;
     long value;
 } limits[] = {
-#define LIMIT(name) {#name, name}
-    LIMIT(ATOMS_MAX),          LIMIT(CELLS_MAX),         LIMIT(BUFFERS_MAX),
-    LIMIT(RELOCS_MAX),         LIMIT(ARGS_MAX),          LIMIT(CONSTS_BYTES_MAX),
-    LIMIT(FDS_OWNED_MAX),      LIMIT(SCRATCH_BYTES_MAX), LIMIT(HEAP_BYTES_MAX),
-    LIMIT(FLIGHTS_MAX),        LIMIT(FLIGHTS_POOLED_MAX), LIMIT(SQ_ENTRIES),
-    LIMIT(CQ_ENTRIES),         LIMIT(WORKERS_MAX),       LIMIT(WORKERS_EAGER),
-    LIMIT(WORKERS_STUCK_NS),   LIMIT(WORKER_STACK_BYTES), LIMIT(WORKER_IDLE_MS),
-    LIMIT(CANCEL_RESEND_NS),   LIMIT(FLIGHT_ATOMS_MAX),  LIMIT(FLIGHT_BYTES_MAX),
-    LIMIT(TURN_ATOMS_MAX),     LIMIT(TURN_BYTES_MAX),    LIMIT(LOCKED_BYTES_MAX),
+#define LIMIT(name)                                                                    \
+    {                                                                                  \
+#name, name                                                                    \
+    }
+    LIMIT(ATOMS_MAX),        LIMIT(CELLS_MAX),          LIMIT(BUFFERS_MAX),
+    LIMIT(RELOCS_MAX),       LIMIT(ARGS_MAX),           LIMIT(CONSTS_BYTES_MAX),
+    LIMIT(FDS_OWNED_MAX),    LIMIT(SCRATCH_BYTES_MAX),  LIMIT(HEAP_BYTES_MAX),
+    LIMIT(FLIGHTS_MAX),      LIMIT(FLIGHTS_POOLED_MAX), LIMIT(SQ_ENTRIES),
+    LIMIT(CQ_ENTRIES),       LIMIT(WORKERS_MAX),        LIMIT(WORKERS_EAGER),
+    LIMIT(WORKERS_STUCK_NS), LIMIT(WORKER_STACK_BYTES), LIMIT(WORKER_IDLE_MS),
+    LIMIT(CANCEL_RESEND_NS), LIMIT(FLIGHT_ATOMS_MAX),   LIMIT(FLIGHT_BYTES_MAX),
+    LIMIT(TURN_ATOMS_MAX),   LIMIT(TURN_BYTES_MAX),     LIMIT(LOCKED_BYTES_MAX),
 #undef LIMIT
 };
 
@@ -144,7 +147,8 @@ static PyMethodDef native_methods[] = {
      "set_current(engine, /)\n--\n\nThe engine of the loop that now runs in this "
      "thread, or None. Returns the previous one."},
     {"set_attach", native_set_attach, METH_O,
-     "set_attach(callable, /)\n--\n\ncallable() gives the engine of a running loop that "
+     "set_attach(callable, /)\n--\n\ncallable() gives the engine of a running loop "
+     "that "
      "is not ours."},
     {"ops", native_ops, METH_NOARGS, "ops()\n--\n\nThe operations table, as dicts."},
     {"limits", native_limits, METH_NOARGS,

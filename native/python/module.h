@@ -34,11 +34,11 @@ enum param_kind {
 
 struct param {
     enum param_kind kind;
-    uint32_t cell;     /* takes the value; 0: nobody reads it */
-    uint32_t second;   /* takes the length, or the nanoseconds; 0: nobody reads it */
-    uint64_t least;    /* bytes of memory */
-    PyObject *name;    /* owned, interned */
-    PyObject *convert; /* owned; NULL: the argument is used as it is */
+    uint32_t cell;      /* takes the value; 0: nobody reads it */
+    uint32_t second;    /* takes the length, or the nanoseconds; 0: nobody reads it */
+    uint64_t least;     /* bytes of memory */
+    PyObject *name;     /* owned, interned */
+    PyObject *convert;  /* owned; NULL: the argument is used as it is */
     PyObject *fallback; /* owned; NULL: the argument is required */
 };
 
@@ -57,21 +57,20 @@ enum node_kind {
 
 struct node { /* one node of a result template */
     enum node_kind kind;
-    uint32_t first;       /* cell of the value or address, or number of a parameter */
-    uint32_t second;      /* cell of the length */
-    uint32_t bound_cell;  /* cell with the size of the memory; 0: it is `bound` */
-    uint64_t bound;       /* bytes behind the address */
-    uint32_t count;       /* children */
-    uint32_t fds;         /* fds in this tree */
-    PyObject *object;     /* owned: constant, callable, or tuple of keys */
+    uint32_t first;        /* cell of the value or address, or number of a parameter */
+    uint32_t second;       /* cell of the length */
+    uint32_t bound_cell;   /* cell with the size of the memory; 0: it is `bound` */
+    uint64_t bound;        /* bytes behind the address */
+    uint32_t count;        /* children */
+    uint32_t fds;          /* fds in this tree */
+    PyObject *object;      /* owned: constant, callable, or tuple of keys */
     struct node *children; /* owned */
 };
 
 struct plan_object {
-    PyObject_HEAD
-    struct plan *plan; /* owned reference */
-    PyObject *info;    /* owned */
-    struct param *params; /* owned */
+    PyObject_HEAD struct plan *plan; /* owned reference */
+    PyObject *info;                  /* owned */
+    struct param *params;            /* owned */
     uint32_t params_count;
     uint32_t required; /* leading parameters without a default */
     uint32_t views;    /* parameters that are memory */
@@ -98,14 +97,14 @@ enum { ARGS_FEW = 8, VIEWS_FEW = 2 };
 struct run {
     struct run *previous;  /* its engine's list, while it has a flight */
     struct run *following; /* the same; else the free list or the list of the dead */
-    struct syslet_object *syslet; /* owned */
-    struct engine_object *engine; /* owned while there is a flight, else NULL */
-    struct flight *flight;        /* owned */
-    PyObject *owner;              /* borrowed: who is told; NULL: an orphan */
-    void (*landed)(struct run *run);                    /* tells the owner */
+    struct syslet_object *syslet;    /* owned */
+    struct engine_object *engine;    /* owned while there is a flight, else NULL */
+    struct flight *flight;           /* owned */
+    PyObject *owner;                 /* borrowed: who is told; NULL: an orphan */
+    void (*landed)(struct run *run); /* tells the owner */
     bool (*emitted)(struct run *run, uint64_t report); /* NULL: nobody listens */
     enum run_place place;
-    bool stray;        /* left by another thread: the engine's next turn sees to it */
+    bool stray; /* left by another thread: the engine's next turn sees to it */
     uint32_t args_count;
     uint32_t views_count;
     uint32_t kept_count;
@@ -162,9 +161,8 @@ PyObject *run_failure(const struct run *run); /* sets the exception; NULL */
 /* --- syslets (syslet.c) --------------------------------------------------------- */
 
 struct syslet_object {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    struct plan_object *plan; /* owned */
+    PyObject_HEAD vectorcallfunc vectorcall;
+    struct plan_object *plan;                 /* owned */
     PyObject *name, *doc, *module, *qualname; /* owned */
     PyObject *weakrefs;
 };
@@ -202,8 +200,7 @@ struct awaitable_kind { /* what differs between a flight and a step of an iterat
 enum awaitable_state { AWAIT_NEW, AWAIT_RUNNING, AWAIT_WAITING, AWAIT_DONE };
 
 struct awaitable {
-    PyObject_HEAD
-    const struct awaitable_kind *kind; /* borrowed: constant */
+    PyObject_HEAD const struct awaitable_kind *kind; /* borrowed: constant */
     enum awaitable_state state;
     struct run *run;      /* owned; a flight's, else NULL */
     PyObject *source;     /* owned: a step's iterator; a flight's syslet */
@@ -237,20 +234,19 @@ PyObject *map_new(struct syslet_object *syslet, PyObject *iterable,
 /* --- engines (engine.c) ------------------------------------------------------------ */
 
 struct engine_object {
-    PyObject_HEAD
-    struct engine *engine; /* owned; NULL: closed */
-    PyObject *loop;        /* owned; NULL: not set */
-    PyObject *future_kwargs; /* owned: {"loop": loop} */
-    PyObject *flush;       /* owned; NULL: somebody turns anyway */
+    PyObject_HEAD struct engine *engine; /* owned; NULL: closed */
+    PyObject *loop;                      /* owned; NULL: not set */
+    PyObject *future_kwargs;             /* owned: {"loop": loop} */
+    PyObject *flush;                     /* owned; NULL: somebody turns anyway */
     PyObject *weakrefs;
     PyThreadState *released; /* borrowed: while the lock is released */
     unsigned long thread;
     uint32_t inside; /* depth of calls that must not be interrupted by turn or close */
     bool flush_due;  /* called, and no turn since */
     bool closing;
-    bool strays;       /* some run in the list is one */
-    struct run *runs;  /* list head: those with a flight */
-    struct run *dead;  /* owned: landed orphans, freed at the end of the turn */
+    bool strays;      /* some run in the list is one */
+    struct run *runs; /* list head: those with a flight */
+    struct run *dead; /* owned: landed orphans, freed at the end of the turn */
 };
 
 extern PyTypeObject Engine_Type;

@@ -56,8 +56,7 @@ read_param(struct param *param, PyObject *row, uint32_t cells_count)
         return -1;
     }
     if (!PyArg_ParseTuple(row, "UUIIKOpO:param", &kind, &name, &param->cell,
-                          &param->second, &least, &convert, &has_fallback,
-                          &fallback) ||
+                          &param->second, &least, &convert, &has_fallback, &fallback) ||
         read_kind(kind, &param->kind) < 0) {
         return -1;
     }
@@ -186,8 +185,8 @@ list_inputs(const struct plan_object *self, const struct program *program,
 
 /* --- templates --------------------------------------------------------------------- */
 
-static int read_node(struct node *node, PyObject *source,
-                     const struct reading *reading, int depth);
+static int read_node(struct node *node, PyObject *source, const struct reading *reading,
+                     int depth);
 
 static int
 read_cell(PyObject *source, Py_ssize_t index, const struct reading *reading,
@@ -505,9 +504,9 @@ create(struct plan_object *self, struct program *program)
 static PyObject *
 plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"atoms",  "cells",  "relocs", "buffers", "bounds",
-                               "consts", "params", "result", "emits",   "info",
-                               NULL};
+    static char *keywords[] = {"atoms",  "cells",  "relocs", "buffers",
+                               "bounds", "consts", "params", "result",
+                               "emits",  "info",   NULL};
     struct images images;
     PyObject *params, *result, *emits, *info;
     if (!PyArg_ParseTupleAndKeywords(
@@ -591,8 +590,7 @@ static PyMemberDef plan_members[] = {
 };
 
 PyTypeObject Plan_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "syslet_loop._native.Plan",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "syslet_loop._native.Plan",
     .tp_doc = "A verified program with its parameters and result templates.",
     .tp_basicsize = sizeof(struct plan_object),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,

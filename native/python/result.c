@@ -160,8 +160,7 @@ PyObject *
 run_failure(const struct run *run)
 {
     const struct plan_object *plan = run->syslet->plan;
-    PyObject *function =
-        module_attribute(&failure, "syslet_loop.errors", "failure");
+    PyObject *function = module_attribute(&failure, "syslet_loop.errors", "failure");
     if (function == NULL) {
         return NULL;
     }
@@ -175,7 +174,8 @@ run_failure(const struct run *run)
         return NULL;
     }
     if (!PyExceptionInstance_Check(exception)) {
-        PyErr_Format(PyExc_TypeError, "errors.failure gave %R, no exception", exception);
+        PyErr_Format(PyExc_TypeError, "errors.failure gave %R, no exception",
+                     exception);
         Py_DECREF(exception);
         return NULL;
     }

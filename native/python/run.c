@@ -215,8 +215,10 @@ run_launch(struct run *run, const struct engine_object *expected)
         return -1;
     }
     if (UNLIKELY(expected != NULL && engine != expected)) {
-        PyErr_Format(PyExc_RuntimeError, "this iterator of syslet '%U' belongs to "
-                     "another loop", run->syslet->name);
+        PyErr_Format(PyExc_RuntimeError,
+                     "this iterator of syslet '%U' belongs to "
+                     "another loop",
+                     run->syslet->name);
         return -1;
     }
     struct flight *flight = flight_prepare(engine->engine, run->syslet->plan->plan);

@@ -12,7 +12,7 @@ static PyObject *with_timeout; /* owned for ever: syslet_loop.attach.with_timeou
 
 /* --- keywords of our own ------------------------------------------------------------------ */
 
-struct call { /* a vectorcall, with some keywords taken out of it */
+struct call {              /* a vectorcall, with some keywords taken out of it */
     PyObject *const *args; /* borrowed */
     Py_ssize_t count;      /* positional */
     PyObject *names;       /* owned, or NULL */
@@ -360,8 +360,7 @@ static PyGetSetDef syslet_getset[] = {
 };
 
 PyTypeObject Syslet_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "syslet_loop._native.Syslet",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "syslet_loop._native.Syslet",
     .tp_basicsize = sizeof(struct syslet_object),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
                 Py_TPFLAGS_IMMUTABLETYPE,

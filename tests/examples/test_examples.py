@@ -49,9 +49,7 @@ def test_drawing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["", "epoll"])
-def test_demo(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
-) -> None:
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     pytest.importorskip("aiofiles")
     monkeypatch.setenv("SYSLET_LOOP_BACKEND", backend)
     out = run("demo", tmp_path)

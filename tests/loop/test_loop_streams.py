@@ -205,9 +205,7 @@ def test_names_are_resolved(runner: asyncio.Runner) -> None:
     runner.run(main())
 
 
-def test_subprocesses(
-    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_subprocesses(runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before 3.12 asyncio needs a watcher; the thread one works with every loop."""
 
     async def main() -> tuple[bytes, int | None]:

@@ -11,7 +11,12 @@ ENGINE = Path(__file__).parents[2] / "native" / "engine"
 
 
 def test_structures_have_the_sizes_of_program_h() -> None:
-    sizes = (program_format.ATOM, program_format.RELOC, program_format.BUFFER, program_format.BOUND)
+    sizes = (
+        program_format.ATOM,
+        program_format.RELOC,
+        program_format.BUFFER,
+        program_format.BOUND,
+    )
     assert [each.size for each in sizes] == [80, 16, 16, 16]
 
 
@@ -31,7 +36,9 @@ def test_limits_are_those_of_limits_h() -> None:
     values = {}
     for name, base, shift in re.findall(r"(\w+_MAX) = (\d+)(?: << (\d+))?,", text):
         values[name] = int(base) << int(shift or 0)
-    assert {name: values[name] for name in program_format.LIMITS} == program_format.LIMITS
+    assert {
+        name: values[name] for name in program_format.LIMITS
+    } == program_format.LIMITS
 
 
 def test_rows_are_those_of_ops_c() -> None:
