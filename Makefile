@@ -45,7 +45,7 @@ check: $(VENV)/tools      ## lint and types; C layout where there is a clang-for
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	@if command -v clang-format >/dev/null; then clang-format --dry-run $(C_FILES); \
+	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror $(C_FILES); \
 	else echo "no clang-format here: C layout not checked"; fi
 
 format: $(VENV)/tools     ## lay out Python, and C where there is a clang-format

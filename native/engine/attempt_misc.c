@@ -87,6 +87,18 @@ attempt_load(struct flight *flight, const uint64_t *args)
     return widened(raw, width, args[2] != 0);
 }
 
+/* Memory for a computed buffer: in the flight if it is the one that may and it fits. */
+static char *
+buffer_memory(struct flight *flight, uint32_t number, uint64_t size)
+{
+    const struct plan *plan = flight->plan;
+    if (number == plan->scratch_user &&
+        size <= plan->scratch_bytes - plan->scratch_fixed) {
+        return flight->scratch + plan->scratch_fixed;
+    }
+    return flight_heap(flight, size != 0 ? size : 1);
+}
+
 int64_t
 attempt_buffer(struct flight *flight, const uint64_t *args)
 {
@@ -96,7 +108,7 @@ attempt_buffer(struct flight *flight, const uint64_t *args)
     }
     char *memory = (char *)(uintptr_t)flight->cells[buffer->address];
     if (memory == NULL || flight->cells[buffer->capacity] < args[1]) {
-        memory = flight_heap(flight, args[1] != 0 ? args[1] : 1);
+        memory = buffer_memory(flight, (uint32_t)args[0], args[1]);
         if (memory == NULL) {
             return -ENOMEM;
         }

@@ -109,7 +109,7 @@ place_buffers(struct flight *flight)
         if (buffer->size == 0) {
             continue;
         }
-        if (used + size <= plan->scratch_bytes) {
+        if (used + size <= plan->scratch_fixed) {
             memory = flight->scratch + used;
             used += (uint32_t)size;
         } else {

@@ -105,6 +105,14 @@ plan_copy(const struct program *p)
             plan->scratch_bytes += (uint32_t)size;
         }
     }
+    plan->scratch_fixed = plan->scratch_bytes;
+    plan->scratch_user = BUFFERS_MAX;
+    for (uint32_t i = p->buffers_count; i-- > 0;) {
+        if (p->buffers[i].size == 0) {
+            plan->scratch_user = i;
+            plan->scratch_bytes = SCRATCH_BYTES_MAX;
+        }
+    }
     return plan;
 }
 

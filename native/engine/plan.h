@@ -29,8 +29,10 @@ struct step {            /* one atom, decoded */
 struct plan { /* one allocation: the tables follow in the order they are used */
     uint32_t references; /* atomic */
     uint32_t atoms_count, cells_count, relocs_count, buffers_count;
-    uint32_t scratch_bytes;       /* of the fixed buffers that live in the flight */
-    uint64_t *image;              /* cells at the start */
+    uint32_t scratch_bytes; /* of the buffers that live in the flight */
+    uint32_t scratch_fixed; /* of these, for fixed buffers */
+    uint32_t scratch_user;  /* computed buffer that may have the rest; BUFFERS_MAX */
+    uint64_t *image;        /* cells at the start */
     struct program_reloc *relocs; /* borrowed, like all of these: behind this struct */
     struct program_buffer *buffers;
     struct step *steps;
