@@ -119,8 +119,9 @@ check_reloc(struct verifier *v, const struct program_reloc *reloc)
     }
 }
 
-/* Memory behind the address of a cell reaches to the next cell that holds an address
- * or a host's value: those must never be overwritten through memory. */
+/* Memory behind the address of a cell reaches, for writers, to the next cell that
+ * holds an address or a host's value: those must never be overwritten through memory.
+ * Readers may read what the host stored. */
 static void
 find_cell_spans(struct verifier *v)
 {
@@ -129,14 +130,18 @@ find_cell_spans(struct verifier *v)
         if (p->relocs[i].kind != RELOC_CELL) {
             continue;
         }
-        uint64_t first = p->relocs[i].value / 8;
-        uint64_t end = first;
+        uint64_t end = p->relocs[i].value / 8;
         while (end < p->cells_count && v->roles[end] == CELL_PLAIN) {
             end += 1;
         }
-        uint64_t bytes = end * 8;
-        v->spans[p->relocs[i].cell] =
-            bytes > p->relocs[i].value ? bytes - p->relocs[i].value : 0;
+        uint64_t readable = end;
+        while (readable < p->cells_count && v->roles[readable] != CELL_ADDRESS) {
+            readable += 1;
+        }
+        uint32_t cell = p->relocs[i].cell;
+        uint64_t offset = p->relocs[i].value;
+        v->spans[cell] = end * 8 > offset ? end * 8 - offset : 0;
+        v->reads[cell] = readable * 8 > offset ? readable * 8 - offset : 0;
     }
 }
 
@@ -341,6 +346,9 @@ check_argument(struct verifier *v, uint32_t index, const struct program_atom *at
     if (strchr("wATLO", letter) != NULL && v->constant[cell]) {
         return refuse(v, index, "argument %d would write to constants", i);
     }
+    if (strchr("tm", letter) != NULL && v->reads[cell] > span) {
+        span = v->reads[cell];
+    }
     if (strchr("tTALOmM", letter) != NULL && span < op_structure(op, i)) {
         return refuse(v, index, "argument %d needs %u bytes, its memory has %llu", i,
                       op_structure(op, i), (unsigned long long)span);
@@ -540,8 +548,9 @@ verifier_open(struct verifier *v)
     v->hosts = calloc(cells, 1);
     v->targets = calloc(cells, sizeof(uint32_t));
     v->spans = calloc(cells, sizeof(uint64_t));
-    bool all =
-        v->roles && v->written && v->constant && v->spans && v->hosts && v->targets;
+    v->reads = calloc(cells, sizeof(uint64_t));
+    bool all = v->roles && v->written && v->constant && v->spans && v->hosts &&
+               v->targets && v->reads;
     return all ? 0 : -ENOMEM;
 }
 
@@ -553,6 +562,7 @@ verifier_close(struct verifier *v)
     free(v->constant);
     free(v->hosts);
     free(v->targets);
+    free(v->reads);
     free(v->spans);
 }
 

@@ -15,6 +15,7 @@ struct verifier { /* one verification; the tables have one entry per cell */
     uint8_t *constant; /* owned: address of constants, which nothing may write */
     uint8_t *hosts;    /* owned: address that the host stores */
     uint32_t *targets; /* owned: first cell behind the address of a cell; or 0 */
+    uint64_t *reads;   /* owned: bytes a reader may read there, if that is more */
     uint64_t *spans;   /* owned: bytes surely behind the address in this cell;
                           UINT64_MAX: only a bound can tell */
 };
