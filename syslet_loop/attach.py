@@ -4,10 +4,6 @@ On our own loop it is the loop's. On asyncio's or uvloop's it is made at the fir
 flight, watched with add_reader, and closed when the loop is; nothing else changes for
 that loop. Called by the binding, once per loop and thread, through the hook that
 `__init__` installs.
-
-Foreign loops get the epoll backend. Our ring completes nothing before its own thread
-enters it (DEFER_TASKRUN), and an epoll that already sleeps on it is not told (Linux
-6.18), so a foreign loop would wait for ever.
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from . import _native
-from .loop import EventLoop, new_engine, retire
+from .loop import EventLoop, chosen_backend, new_engine, retire
 
 _T = TypeVar("_T")
 _engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _native.Engine] = (
@@ -45,12 +41,27 @@ def current_engine() -> _native.Engine:
 def _attach(loop: asyncio.AbstractEventLoop) -> _native.Engine:
     """Make an engine that a foreign loop turns whenever its fd is readable."""
     _close_orphans()
-    engine = new_engine(loop, "epoll")
-    engine.flush = lambda: loop.call_soon(_turn, engine)
-    loop.add_reader(engine.fileno(), _turn, engine)
+    engine = new_engine(loop, chosen_backend())
+    try:
+        fd = engine.fileno()
+    except OSError:
+        engine.close()
+        raise
+    engine.flush = lambda seconds: _schedule(loop, engine, seconds)
+    loop.add_reader(fd, _turn, engine)
     _engines[loop] = engine
     _close_with(loop)
     return engine
+
+
+def _schedule(
+    loop: asyncio.AbstractEventLoop, engine: _native.Engine, seconds: float
+) -> None:
+    """Have the loop turn the engine although its fd may stay silent."""
+    if seconds > 0:
+        loop.call_later(seconds, _turn, engine)
+    else:
+        loop.call_soon(_turn, engine)
 
 
 def _turn(engine: _native.Engine) -> None:

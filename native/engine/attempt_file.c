@@ -353,7 +353,7 @@ attempt_statx(struct flight *flight, const uint64_t *args)
         return fd;
     }
     uint64_t flags = (args[2] & ~(uint64_t)AT_SYMLINK_NOFOLLOW) | AT_EMPTY_PATH;
-    int64_t res = flight_call(flight, __NR_statx, (uint64_t)fd, (uintptr_t) "", flags,
+    int64_t res = flight_call(flight, __NR_statx, (uint64_t)fd, (uintptr_t)"", flags,
                               args[3], args[4], 0);
     flight_call(flight, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
     return res;

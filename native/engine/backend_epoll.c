@@ -31,7 +31,7 @@ epoll_end(struct engine *engine)
 {
     if (engine->epoll_fd >= 0) {
         engine_call(engine, __NR_close, (uint64_t)engine->epoll_fd, 0, 0, 0, 0, 0);
-        engine->epoll_fd = -1;
+        engine->epoll_fd = engine->pollable_fd = -1;
     }
 }
 
@@ -203,10 +203,12 @@ epoll_wait_turn(struct engine *engine, int64_t timeout_ns, bool *watched)
     return res < 0 ? (int)res : 0;
 }
 
+/* The epoll fd itself can be polled. */
 static int
-epoll_fd(const struct engine *engine)
+epoll_make_pollable(struct engine *engine)
 {
-    return engine->epoll_fd;
+    engine->pollable_fd = engine->epoll_fd;
+    return 0;
 }
 
 static int
@@ -235,7 +237,7 @@ const struct backend_ops backend_epoll = {
     .await_fd = epoll_await_fd,
     .cancel = epoll_cancel,
     .wait = epoll_wait_turn,
-    .fd = epoll_fd,
+    .make_pollable = epoll_make_pollable,
     .watch = epoll_watch,
     .pending = epoll_pending,
 };

@@ -7,6 +7,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
 
 #include "engine_private.h"
 
@@ -17,15 +19,26 @@ uring_open(struct engine *engine)
 }
 
 static void
+close_pollable(struct engine *engine)
+{
+    if (engine->pollable_fd >= 0) {
+        engine_call(engine, __NR_close, (uint64_t)engine->pollable_fd, 0, 0, 0, 0, 0);
+        engine->pollable_fd = -1;
+    }
+}
+
+static void
 uring_close(struct engine *engine)
 {
     ring_close(&engine->ring);
+    close_pollable(engine);
 }
 
 static void
 uring_forget(struct engine *engine)
 {
     ring_forget(&engine->ring);
+    close_pollable(engine);
 }
 
 /* Room and a slot for a request of the flight, or why not. */
@@ -153,10 +166,40 @@ uring_reap(struct engine *engine, const struct cqe *cqe, bool *watched)
     }
 }
 
+/* A ring of this kind completes nothing before its own thread enters it, and a sleeper
+ * that polls the ring's fd is not told (DEFER_TASKRUN, Linux 6.18); an eventfd
+ * registered with the ring is written to as soon as there is work for that thread. */
+static int
+uring_make_pollable(struct engine *engine)
+{
+    int64_t fd =
+        engine_call(engine, __NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
+    if (fd < 0) {
+        return (int)fd;
+    }
+    engine->pollable_fd = (int)fd;
+    int res = ring_notify(&engine->ring, (int)fd);
+    if (res < 0) {
+        close_pollable(engine);
+    }
+    return res;
+}
+
+static void
+drain_pollable(struct engine *engine)
+{
+    uint64_t count;
+    engine_call(engine, __NR_read, (uint64_t)engine->pollable_fd, (uintptr_t)&count,
+                sizeof(count), 0, 0, 0);
+}
+
 static int
 uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
 {
     struct ring *ring = &engine->ring;
+    if (engine->pollable_fd >= 0) {
+        drain_pollable(engine); /* first: what comes from here on writes it again */
+    }
     if (engine->cancels_due) {
         cancel_again(engine);
     }
@@ -183,16 +226,9 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
 }
 
 static int
-uring_fd(const struct engine *engine)
-{
-    return engine->ring.fd;
-}
-
-static int
 uring_watch(struct engine *engine, int fd)
 {
-    if (engine
-            ->watch_armed) { /* a completion for the old fd is recognised by its tag */
+    if (engine->watch_armed) { /* its completion is recognised by the old fd */
         struct sqe *sqe = ring_reserve(&engine->ring);
         if (sqe != NULL) {
             sqe->opcode = RING_ASYNC_CANCEL;
@@ -209,7 +245,8 @@ uring_watch(struct engine *engine, int fd)
 static bool
 uring_pending(const struct engine *engine)
 {
-    return ring_wants_enter(&engine->ring);
+    return ring_wants_enter(&engine->ring) || engine->cancels_due ||
+           !engine->inbox_armed;
 }
 
 const struct backend_ops backend_uring = {
@@ -221,7 +258,7 @@ const struct backend_ops backend_uring = {
     .await_fd = uring_await_fd,
     .cancel = uring_cancel,
     .wait = uring_wait,
-    .fd = uring_fd,
+    .make_pollable = uring_make_pollable,
     .watch = uring_watch,
     .pending = uring_pending,
 };

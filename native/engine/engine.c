@@ -206,9 +206,15 @@ engine_backend_errno(const struct engine *engine)
 }
 
 int
+engine_make_pollable(struct engine *engine)
+{
+    return engine->pollable_fd >= 0 ? 0 : engine->backend->make_pollable(engine);
+}
+
+int
 engine_fd(const struct engine *engine)
 {
-    return engine->backend->fd(engine);
+    return engine->pollable_fd;
 }
 
 int
@@ -217,10 +223,11 @@ engine_watch(struct engine *engine, int fd)
     return engine->backend->watch(engine, fd);
 }
 
-bool
-engine_pending(const struct engine *engine)
+int64_t
+engine_due(struct engine *engine)
 {
-    return !queue_is_empty(&engine->ready) || engine->backend->pending(engine);
+    bool now = !queue_is_empty(&engine->ready) || engine->backend->pending(engine);
+    return now ? 0 : workers_due(engine);
 }
 
 bool
@@ -275,6 +282,7 @@ engine_create(struct engine **out, const struct kernel *kernel, const struct hos
     engine->forks = fork_generation;
     engine->slots_free = SLOT_NONE;
     engine->watched_fd = engine->epoll_fd = engine->ring.fd = -1;
+    engine->pollable_fd = -1;
     int64_t fd =
         engine_call(engine, __NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
     if (fd < 0) {
@@ -347,14 +355,11 @@ engine_turn(struct engine *engine, int64_t timeout_ns, bool *watched)
     if (!queue_is_empty(&engine->ready)) {
         timeout_ns = 0;
     }
-    if (engine->workers.interrupts != 0) {
-        workers_interrupt_again(engine);
-        bool longer = timeout_ns < 0 || timeout_ns > CANCEL_RESEND_NS;
-        timeout_ns = longer ? CANCEL_RESEND_NS : timeout_ns;
-    }
-    if (timeout_ns != 0 && workers_grow(engine)) {
-        bool longer = timeout_ns < 0 || timeout_ns > WORKERS_STUCK_NS;
-        timeout_ns = longer ? WORKERS_STUCK_NS : timeout_ns;
+    int64_t due_ns = workers_due(engine);
+    if (due_ns >= 0) {
+        workers_tend(engine);
+        bool longer = timeout_ns < 0 || timeout_ns > due_ns;
+        timeout_ns = longer ? due_ns : timeout_ns;
     }
     int res = engine->backend->wait(engine, timeout_ns, watched);
     collect_inbox(engine);

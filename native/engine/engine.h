@@ -134,8 +134,10 @@ int engine_create(struct engine **engine, const struct kernel *kernel,
 enum backend engine_backend(const struct engine *engine);
 int engine_backend_errno(const struct engine *engine); /* why not io_uring; 0: it is */
 
-/* An fd that becomes readable when engine_turn(engine, 0) has something to do; for
- * foreign loops. Owned by the engine. */
+/* For foreign loops: an fd that becomes readable when engine_turn(engine, 0) has
+ * something to do. Owned by the engine; -1 until engine_make_pollable, which may be
+ * called again and returns 0 or -errno. */
+int engine_make_pollable(struct engine *engine);
 int engine_fd(const struct engine *engine);
 
 /* Another pollable fd (a loop's epoll fd) that ends the wait of engine_turn when it
@@ -147,8 +149,9 @@ int engine_watch(struct engine *engine, int fd);
  * *watched is set if the watched fd is readable. -EINTR: a signal ended the wait. */
 int engine_turn(struct engine *engine, int64_t timeout_ns, bool *watched);
 
-/* Requests wait to be submitted: a foreign loop must call engine_turn(engine, 0). */
-bool engine_pending(const struct engine *engine);
+/* In how many nanoseconds a turn is due even if engine_fd stays silent; -1: never. A
+ * foreign loop asks after each launch, cancellation and turn. */
+int64_t engine_due(struct engine *engine);
 
 /* Starts a new budget: hosts that launch outside engine_turn call it once per tick. */
 void engine_budget_reset(struct engine *engine);

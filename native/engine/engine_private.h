@@ -28,7 +28,7 @@ struct backend_ops { /* how a miss waits; one implementation per backend */
     /* Asks for the early end of what `request` or `await_fd` started. */
     void (*cancel)(struct flight *flight);
     int (*wait)(struct engine *engine, int64_t timeout_ns, bool *watched);
-    int (*fd)(const struct engine *engine);
+    int (*make_pollable)(struct engine *engine); /* sets engine->pollable_fd */
     int (*watch)(struct engine *engine, int fd);
     bool (*pending)(const struct engine *engine);
 };
@@ -62,6 +62,7 @@ struct engine {
     uint32_t forks; /* fork_generation at creation: another one in a forked child */
     int backend_errno;
     int epoll_fd;       /* owned; epoll backend */
+    int pollable_fd;    /* owned by the backend; -1: nobody asked for it */
     int inbox_fd;       /* owned: eventfd the workers and engine_wake write to */
     int watched_fd;     /* borrowed from the host; -1 */
     struct slot *slots; /* owned */

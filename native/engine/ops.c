@@ -21,11 +21,18 @@
     ROW_(name_, nr_, args_, result_, min_, flags_, __VA_ARGS__)
 #define ROW_(name_, nr_, args_, result_, min_, flags_, attempt_, inline_, prepare_,    \
              opcode_, ring_, ready_)                                                   \
-    {                                                                                  \
-        .name = name_, .nr = nr_, .args = args_, .result = result_, .args_min = min_,  \
-        .flags = flags_, .attempt = attempt_, .inline_form = inline_,                  \
-        .prepare = prepare_, .opcode = opcode_, .ring_form = ring_, .ready = ready_    \
-    }
+    {.name = name_,                                                                    \
+     .nr = nr_,                                                                        \
+     .args = args_,                                                                    \
+     .result = result_,                                                                \
+     .args_min = min_,                                                                 \
+     .flags = flags_,                                                                  \
+     .attempt = attempt_,                                                              \
+     .inline_form = inline_,                                                           \
+     .prepare = prepare_,                                                              \
+     .opcode = opcode_,                                                                \
+     .ring_form = ring_,                                                               \
+     .ready = ready_}
 
 /* A call that never blocks, as it is; one that a worker makes. */
 #define QUICK(name, nr, args, result, min, flags)                                      \

@@ -182,6 +182,14 @@ ring_forget(struct ring *ring)
     }
 }
 
+int
+ring_notify(struct ring *ring, int event_fd)
+{
+    const struct kernel *kernel = ring->kernel;
+    return kernel->ring_register(kernel->context, ring->fd, REGISTER_EVENTFD, &event_fd,
+                                 1);
+}
+
 bool
 ring_has(const struct ring *ring, uint8_t opcode)
 {

@@ -41,6 +41,8 @@ int ring_open(struct ring *ring, const struct kernel *kernel, uint32_t entries);
 void ring_close(struct ring *ring);  /* idempotent */
 void ring_forget(struct ring *ring); /* in a forked child: close our copy of the fd */
 
+/* Has the kernel write to an eventfd when completions or work for this thread come. */
+int ring_notify(struct ring *ring, int event_fd);
 bool ring_has(const struct ring *ring, uint8_t opcode);
 
 /* A zeroed entry, or NULL: the queue is full and the kernel takes nothing now. */

@@ -200,20 +200,46 @@ workers_submit(struct flight *flight)
     add_worker(engine, due);
 }
 
-bool
-workers_grow(struct engine *engine)
+/* With the lock held. */
+static void
+interrupt_again(struct engine *engine)
+{
+    for (struct flight *flight = engine->in_air; flight != NULL;
+         flight = flight->following) {
+        if (flight->on_worker && flight->cancelled) {
+            pthread_kill(flight->worker, interrupt_signal());
+        }
+    }
+}
+
+void
+workers_tend(struct engine *engine)
 {
     struct workers *workers = &engine->workers;
     pthread_mutex_lock(&workers->lock);
+    if (workers->interrupts != 0) {
+        interrupt_again(engine);
+    }
     bool due = one_more_is_due(workers);
     workers->alive += due;
     if (due) {
         workers->taken_ns = clock_ns();
     }
-    bool watch = workers->jobs.first != NULL && workers->alive < workers->limit;
     pthread_mutex_unlock(&workers->lock);
     add_worker(engine, due);
-    return watch;
+}
+
+int64_t
+workers_due(struct engine *engine)
+{
+    struct workers *workers = &engine->workers;
+    pthread_mutex_lock(&workers->lock);
+    bool waiting = workers->jobs.first != NULL && workers->alive < workers->limit;
+    int64_t ns = waiting                    ? WORKERS_STUCK_NS
+                 : workers->interrupts != 0 ? CANCEL_RESEND_NS
+                                            : -1;
+    pthread_mutex_unlock(&workers->lock);
+    return ns;
 }
 
 bool
@@ -294,22 +320,6 @@ workers_interrupt(struct flight *flight)
     if (wake) {
         engine_wake(engine);
     }
-}
-
-void
-workers_interrupt_again(struct engine *engine)
-{
-    struct workers *workers = &engine->workers;
-    pthread_mutex_lock(&workers->lock);
-    if (workers->interrupts != 0) {
-        for (struct flight *flight = engine->in_air; flight != NULL;
-             flight = flight->following) {
-            if (flight->on_worker && flight->cancelled) {
-                pthread_kill(flight->worker, interrupt_signal());
-            }
-        }
-    }
-    pthread_mutex_unlock(&workers->lock);
 }
 
 uint32_t

@@ -40,10 +40,10 @@ void workers_forget(struct engine *engine); /* in a forked child: no threads her
 void workers_submit(struct flight *flight);
 struct flight *workers_collect(struct engine *engine); /* inbox as a list, or NULL */
 void workers_interrupt(struct flight *flight); /* its `cancelled` is set: wake it up */
-void
-workers_interrupt_again(struct engine *engine); /* a signal may have come too early */
-/* Adds a worker if jobs wait and all are stuck. true: jobs wait, ask again soon. */
-bool workers_grow(struct engine *engine);
+/* Sends a signal that may have come too early again, adds a worker if jobs wait and all
+ * are stuck. */
+void workers_tend(struct engine *engine);
+int64_t workers_due(struct engine *engine); /* ns until the next tending; -1: none */
 uint32_t workers_alive(struct engine *engine);
 bool workers_run_one(struct engine *engine); /* on the calling thread */
 

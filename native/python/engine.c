@@ -1,4 +1,4 @@
-/* The Engine type, and which engine a flight belongs to.
+/* The Engine type: one engine as a Python object.
  *
  * An Engine object drives one engine on the thread that made it: our loop in its tick,
  * or attach.py on somebody else's loop. The lock is released only by the engine's own
@@ -9,14 +9,10 @@
 #include <errno.h>
 #include <math.h>
 
-static _Thread_local struct engine_object *current;  /* owned: of the running loop */
-static _Thread_local struct engine_object *attached; /* owned: of a foreign loop */
-static PyObject *attach;                             /* owned: Python's set_attach */
-static PyObject *get_running_loop;                   /* owned for ever */
-static PyObject *future_type;                        /* owned for ever */
-static PyObject *no_arguments;                       /* owned for ever */
+static PyObject *future_type;  /* owned for ever */
+static PyObject *no_arguments; /* owned for ever */
 
-/* --- whose engine ------------------------------------------------------------------------ */
+/* --- what may be done with it -------------------------------------------------------------- */
 
 bool
 engine_is_mine(const struct engine_object *engine)
@@ -28,8 +24,8 @@ engine_is_mine(const struct engine_object *engine)
     return false;
 }
 
-static bool
-is_open(const struct engine_object *self)
+bool
+engine_is_open(const struct engine_object *self)
 {
     if (UNLIKELY(self->engine == NULL)) {
         PyErr_SetString(PyExc_RuntimeError, "the engine is closed");
@@ -47,7 +43,7 @@ is_open(const struct engine_object *self)
 static bool
 is_usable(const struct engine_object *self)
 {
-    if (!is_open(self) || !engine_is_mine(self)) {
+    if (!engine_is_open(self) || !engine_is_mine(self)) {
         return false;
     }
     if (self->inside != 0) {
@@ -55,108 +51,6 @@ is_usable(const struct engine_object *self)
         return false;
     }
     return true;
-}
-
-static bool
-serves(const struct engine_object *engine, const PyObject *loop)
-{
-    return engine != NULL && engine->loop == loop && engine->engine != NULL &&
-           !engine_is_forked(engine->engine);
-}
-
-static PyObject *
-attach_hook(void)
-{
-    if (attach == NULL) {
-        PyObject *module = PyImport_ImportModule("syslet_loop.attach");
-        Py_XDECREF(module);
-        if (module == NULL) {
-            return NULL;
-        }
-    }
-    if (attach == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "no engine: set_attach was not called");
-    }
-    return attach;
-}
-
-/* No engine of ours drives this thread, or a closed or inherited one. */
-static struct engine_object *
-find_engine(void)
-{
-    PyObject *function =
-        module_attribute(&get_running_loop, "asyncio", "_get_running_loop");
-    PyObject *loop = function == NULL ? NULL : PyObject_CallNoArgs(function);
-    if (loop == NULL) {
-        return NULL;
-    }
-    struct engine_object *engine = attached;
-    bool found = loop != Py_None && serves(engine, loop);
-    bool stale = current != NULL && (loop == Py_None || current->loop == loop);
-    Py_DECREF(loop);
-    if (found) {
-        return engine;
-    }
-    if (stale) {
-        is_open(current); /* says why it cannot be used */
-        return NULL;
-    }
-    PyObject *hook = attach_hook();
-    PyObject *made = hook == NULL ? NULL : PyObject_CallNoArgs(hook);
-    if (made == NULL) {
-        return NULL;
-    }
-    if (!PyObject_TypeCheck(made, &Engine_Type)) {
-        PyErr_Format(PyExc_TypeError, "attach gave %R, no engine", made);
-        Py_DECREF(made);
-        return NULL;
-    }
-    engine = (struct engine_object *)made;
-    if (!is_open(engine) || !engine_is_mine(engine)) {
-        Py_DECREF(made);
-        return NULL;
-    }
-    Py_XSETREF(attached, engine);
-    return engine;
-}
-
-struct engine_object *
-engine_current(void)
-{
-    struct engine_object *engine = current;
-    if (LIKELY(engine != NULL && engine->engine != NULL &&
-               !engine_is_forked(engine->engine))) {
-        return engine;
-    }
-    return find_engine();
-}
-
-PyObject *
-native_set_current(PyObject *module, PyObject *engine)
-{
-    (void)module;
-    if (engine != Py_None) {
-        if (!PyObject_TypeCheck(engine, &Engine_Type)) {
-            return PyErr_Format(PyExc_TypeError, "an Engine or None, not %R", engine);
-        }
-        if (!engine_is_mine((struct engine_object *)engine)) {
-            return NULL;
-        }
-    }
-    PyObject *previous = (PyObject *)current;
-    current = engine == Py_None ? NULL : (struct engine_object *)Py_NewRef(engine);
-    return previous == NULL ? Py_NewRef(Py_None) : previous;
-}
-
-PyObject *
-native_set_attach(PyObject *module, PyObject *callable)
-{
-    (void)module;
-    if (!PyCallable_Check(callable)) {
-        return PyErr_Format(PyExc_TypeError, "%R cannot be called", callable);
-    }
-    Py_XSETREF(attach, Py_NewRef(callable));
-    Py_RETURN_NONE;
 }
 
 /* --- for the owners of runs ----------------------------------------------------------------- */
@@ -178,23 +72,29 @@ engine_future(struct engine_object *engine)
     return PyObject_Call(type, no_arguments, engine->future_kwargs);
 }
 
-/* Not again before the next turn. */
+/* Once per turn, and again if one is due sooner than was said. */
 void
 engine_flush(struct engine_object *engine)
 {
-    if (LIKELY(engine->flush == NULL || engine->flush_due) || engine->engine == NULL ||
-        !engine_pending(engine->engine)) {
+    if (LIKELY(engine->flush == NULL) || engine->flush_due_ns == 0 ||
+        engine->engine == NULL) {
+        return;
+    }
+    int64_t due_ns = engine_due(engine->engine);
+    if (due_ns < 0 || due_ns >= engine->flush_due_ns) {
         return;
     }
     PyObject *exception = PyErr_Occurred() ? exception_take() : NULL;
     PyObject *flush = Py_NewRef(engine->flush);
     Py_INCREF(engine);
-    engine->flush_due = true;
+    engine->flush_due_ns = due_ns;
     engine->inside += 1; /* it schedules a turn, and must not take one */
-    PyObject *res = PyObject_CallNoArgs(flush);
+    PyObject *seconds = PyFloat_FromDouble((double)due_ns / 1e9);
+    PyObject *res = seconds == NULL ? NULL : PyObject_CallOneArg(flush, seconds);
+    Py_XDECREF(seconds);
     engine->inside -= 1;
     if (res == NULL) {
-        engine->flush_due = false;
+        engine->flush_due_ns = INT64_MAX;
         PyErr_WriteUnraisable(flush);
     }
     Py_XDECREF(res);
@@ -260,7 +160,7 @@ engine_turn_method(struct engine_object *self, PyObject *timeout)
         runs_see_to_strays(self);
     }
     stop_iteration_forget();
-    self->flush_due = false;
+    self->flush_due_ns = INT64_MAX;
     bool watched;
     self->inside += 1;
     int res = engine_turn(self->engine, timeout_ns, &watched);
@@ -300,14 +200,22 @@ static PyObject *
 engine_fileno_method(struct engine_object *self, PyObject *none)
 {
     (void)none;
-    return is_open(self) ? PyLong_FromLong(engine_fd(self->engine)) : NULL;
+    if (!engine_is_open(self) || (engine_fd(self->engine) < 0 && !is_usable(self))) {
+        return NULL;
+    }
+    int res = engine_make_pollable(self->engine);
+    if (res < 0) {
+        errno = -res;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return PyLong_FromLong(engine_fd(self->engine));
 }
 
 static PyObject *
 engine_wake_method(struct engine_object *self, PyObject *none)
 {
     (void)none;
-    if (!is_open(self)) {
+    if (!engine_is_open(self)) {
         return NULL;
     }
     engine_wake(self->engine);
@@ -325,10 +233,7 @@ static const struct {
     const char *name;
     size_t offset;
 } stats_fields[] = {
-#define FIELD(name)                                                                    \
-    {                                                                                  \
-#name, offsetof(struct engine_stats, name)                                     \
-    }
+#define FIELD(name) {#name, offsetof(struct engine_stats, name)}
     FIELD(atoms),     FIELD(inlined),   FIELD(to_ring),     FIELD(to_worker),
     FIELD(enters),    FIELD(submitted), FIELD(completed),   FIELD(stale),
     FIELD(overflows), FIELD(launched),  FIELD(landed),      FIELD(flying),
@@ -343,7 +248,7 @@ static PyObject *
 engine_stats_method(struct engine_object *self, PyObject *none)
 {
     (void)none;
-    if (!is_open(self)) {
+    if (!engine_is_open(self)) {
         return NULL;
     }
     struct engine_stats stats;
@@ -394,6 +299,7 @@ engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->thread = PyThread_get_thread_ident();
+    self->flush_due_ns = INT64_MAX;
     const struct host host = {
         .context = self,
         .landed = run_report_landed,
@@ -408,17 +314,6 @@ engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     return (PyObject *)self;
-}
-
-static void
-forget_in_thread(struct engine_object *self)
-{
-    if (current == self) {
-        Py_CLEAR(current);
-    }
-    if (attached == self) {
-        Py_CLEAR(attached);
-    }
 }
 
 /* 0 or -errno. The caller holds a reference. */
@@ -453,7 +348,7 @@ engine_close_method(struct engine_object *self, PyObject *none)
         return NULL;
     }
     int res = shut(self);
-    forget_in_thread(self);
+    engine_forget_in_thread(self);
     if (res < 0) {
         errno = -res;
         return PyErr_SetFromErrno(PyExc_OSError);
@@ -561,7 +456,7 @@ static PyObject *
 engine_get_backend(struct engine_object *self, void *closure)
 {
     (void)closure;
-    if (!is_open(self)) {
+    if (!engine_is_open(self)) {
         return NULL;
     }
     bool uring = engine_backend(self->engine) == BACKEND_URING;
@@ -572,14 +467,8 @@ static PyObject *
 engine_get_backend_errno(struct engine_object *self, void *closure)
 {
     (void)closure;
-    return is_open(self) ? PyLong_FromLong(engine_backend_errno(self->engine)) : NULL;
-}
-
-static PyObject *
-engine_get_pending(struct engine_object *self, void *closure)
-{
-    (void)closure;
-    return is_open(self) ? PyBool_FromLong(engine_pending(self->engine)) : NULL;
+    return engine_is_open(self) ? PyLong_FromLong(engine_backend_errno(self->engine))
+                                : NULL;
 }
 
 static PyObject *
@@ -620,11 +509,13 @@ static PyGetSetDef engine_getset[] = {
     {"loop", (getter)engine_get_loop, (setter)engine_set_loop,
      "The asyncio loop whose futures flights wait on.", NULL},
     {"flush", (getter)engine_get_flush, (setter)engine_set_flush,
-     "Called when a turn is due that nobody else takes; schedules turn(0).", NULL},
+     "flush(seconds) is called when a turn is due in `seconds` that nobody else "
+     "takes;\n"
+     "it schedules turn(0).",
+     NULL},
     {"backend", (getter)engine_get_backend, NULL, "'uring' or 'epoll'.", NULL},
     {"backend_errno", (getter)engine_get_backend_errno, NULL,
      "Why it is not io_uring; 0 if it is.", NULL},
-    {"pending", (getter)engine_get_pending, NULL, "Whether a turn is due.", NULL},
     {"is_mine", (getter)engine_get_is_mine, NULL, "Whether the calling thread made it.",
      NULL},
     {"closed", (getter)engine_get_closed, NULL, "Whether close() was called.", NULL},

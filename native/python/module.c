@@ -93,10 +93,7 @@ static const struct {
     const char *name;
     long value;
 } limits[] = {
-#define LIMIT(name)                                                                    \
-    {                                                                                  \
-#name, name                                                                    \
-    }
+#define LIMIT(name) {#name, name}
     LIMIT(ATOMS_MAX),        LIMIT(CELLS_MAX),          LIMIT(BUFFERS_MAX),
     LIMIT(RELOCS_MAX),       LIMIT(ARGS_MAX),           LIMIT(CONSTS_BYTES_MAX),
     LIMIT(FDS_OWNED_MAX),    LIMIT(SCRATCH_BYTES_MAX),  LIMIT(HEAP_BYTES_MAX),

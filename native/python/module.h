@@ -153,6 +153,10 @@ struct fd_list { /* fds of a template, still the flight's */
 };
 
 /* The object of a template. The fds are noted, and are the flight's until fds_take. */
+int plan_read_templates(struct plan_object *plan, PyObject *result, PyObject *emits,
+                        const struct program *program);
+void node_clear(struct node *node);
+int node_traverse(const struct node *node, visitproc visit, void *arg);
 PyObject *node_build(const struct node *node, const struct run *run,
                      struct fd_list *fds);
 void fds_take(const struct run *run, struct fd_list *fds); /* keeps those taken */
@@ -242,7 +246,7 @@ struct engine_object {
     PyThreadState *released; /* borrowed: while the lock is released */
     unsigned long thread;
     uint32_t inside; /* depth of calls that must not be interrupted by turn or close */
-    bool flush_due;  /* called, and no turn since */
+    int64_t flush_due_ns; /* what flush was told since the last turn; INT64_MAX */
     bool closing;
     bool strays;      /* some run in the list is one */
     struct run *runs; /* list head: those with a flight */
@@ -253,7 +257,10 @@ extern PyTypeObject Engine_Type;
 
 /* The engine for a flight that starts now on this thread. Borrowed; NULL: exception. */
 struct engine_object *engine_current(void);
-bool engine_is_mine(const struct engine_object *engine); /* this thread's */
+bool
+engine_is_mine(const struct engine_object *engine); /* this thread's, or exception */
+bool engine_is_open(const struct engine_object *engine);    /* or exception */
+void engine_forget_in_thread(struct engine_object *engine); /* it was closed */
 void engine_flush(struct engine_object *engine); /* tells a foreign loop to turn it */
 PyObject *engine_future(struct engine_object *engine); /* new */
 PyObject *native_set_current(PyObject *module, PyObject *engine);

@@ -36,6 +36,18 @@ def read_file(s: Any, path: str, size: int = 65536) -> Any:
     return data
 
 
+@pytest.fixture(params=["uring", "epoll"], autouse=True)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The backend that attached engines get."""
+    name: str = request.param
+    try:
+        _native.Engine(name).close()
+    except OSError as error:
+        pytest.skip(f"{name} is not to be had here: {error}")
+    monkeypatch.setenv("SYSLET_LOOP_BACKEND", name)
+    return name
+
+
 @pytest.fixture(params=["asyncio", "uvloop"])
 def foreign(request: pytest.FixtureRequest) -> Factory:
     """A factory of foreign loops."""
@@ -101,6 +113,47 @@ def test_a_cancelled_flight_takes_nothing(foreign: Factory) -> None:
             assert await calls.recv(left, 10) == b"kept"
 
     run(foreign, main())
+
+
+def test_the_backend_is_the_chosen_one(foreign: Factory, backend: str) -> None:
+    async def main() -> str:
+        await calls.getppid()
+        return attach.current_engine().backend
+
+    assert run(foreign, main()) == backend
+
+
+def test_workers_that_are_stuck_get_company(foreign: Factory, tmp_path: Path) -> None:
+    for number in range(6):
+        os.mkfifo(tmp_path / f"fifo{number}")
+
+    async def main() -> None:
+        stuck = [
+            asyncio.ensure_future(calls.openat(str(tmp_path / f"fifo{n}"), os.O_RDONLY))
+            for n in range(6)
+        ]
+        await asyncio.sleep(0)
+        made = asyncio.ensure_future(calls.mkdirat(str(tmp_path / "made"), 0o700))
+        await asyncio.wait_for(made, 10)
+        assert (tmp_path / "made").is_dir()
+        for task in stuck:
+            task.cancel()
+        await asyncio.wait(stuck)
+
+    run(foreign, main())
+
+
+def test_a_pause_after_the_budget_ends(foreign: Factory) -> None:
+    @syslet
+    def count(s: Any, times: int) -> Any:
+        left = s.cell(0)
+        s.set(left, times)
+        with s.loop():
+            s.getppid()
+            s.break_if(s.add(left, -1) <= 0)
+        return left
+
+    assert run(foreign, count(20_000)) == 0
 
 
 def test_the_engine_ends_with_its_loop(foreign: Factory) -> None:
