@@ -34,7 +34,7 @@ make_plan(void)
         {SYSLET_STOP_ON_NEGATIVE, __NR_close, 0, 0, {4}, 0},
     };
     const struct program_reloc relocs[2] = {{2, RELOC_HOST, 0}, {5, RELOC_BUFFER, 0}};
-    const struct program_buffer buffer = {BYTES, 5, 0};
+    const struct program_buffer buffer = {.size = BYTES, .address = 5};
     const struct program program = {
         .atoms = atoms,
         .cells = cells,

@@ -35,7 +35,7 @@
 
 /* --- opening -------------------------------------------------------------------- */
 
-static int64_t
+static inline __attribute__((always_inline)) int64_t
 open_cached(struct flight *flight, uint64_t dir_fd, uint64_t path, struct open_how how)
 {
     const uint64_t making = O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY);
@@ -167,7 +167,7 @@ attempt_fstat(struct flight *flight, const uint64_t *args)
 
 /* --- reading ---------------------------------------------------------------------- */
 
-static int64_t
+static inline __attribute__((always_inline)) int64_t
 transfer_nowait(struct flight *flight, long nr, uint64_t fd, const struct iovec *iov,
                 uint64_t count, uint64_t bytes, int64_t offset)
 {
@@ -199,7 +199,7 @@ read_may_go_on(struct flight *flight, int fd, int64_t end)
     return !inside_page && fd_is_file(flight, fd);
 }
 
-static int64_t
+static inline __attribute__((always_inline)) int64_t
 read_nowait(struct flight *flight, const uint64_t *args, int64_t offset)
 {
     int fd = (int)args[0];

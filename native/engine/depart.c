@@ -35,18 +35,14 @@ settle_fd(struct flight *flight, struct fd_slot *slot, bool hand_over)
 int
 settle_fds(struct flight *flight, const struct step *step, const uint64_t *args)
 {
-    const struct op *op = step->op;
-    if (flight->fds_count == 0 || (op->flags & (OP_KEEPS_FDS | OP_PSEUDO))) {
-        return 0;
-    }
-    bool any = op == &op_any || strpbrk(op->args, "mt") != NULL;
+    bool hand_over = (step->op->flags & OP_CLOSES) == 0;
     for (uint32_t i = 0; i < flight->fds_count; i++) {
         struct fd_slot *slot = &flight->fds[i];
-        bool named = any;
+        bool named = step->any_fd;
         for (int k = 0; k < step->argc && !named; k++) {
-            named = strchr("fdz", op->args[k]) != NULL && (int)args[k] == slot->fd;
+            named = (step->fds >> k & 1) && (int)args[k] == slot->fd;
         }
-        if (named && settle_fd(flight, slot, !(op->flags & OP_CLOSES)) < 0) {
+        if (named && settle_fd(flight, slot, hand_over) < 0) {
             return -EAGAIN;
         }
     }

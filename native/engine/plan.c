@@ -37,6 +37,21 @@ address_is_trusted(const struct verifier *v, const struct program_atom *atom)
     return span != UINT64_MAX && span >= bytes;
 }
 
+/* What depart.c asks before each atom, answered once. */
+static void
+decode_fds(struct step *step)
+{
+    const struct op *op = step->op;
+    for (int i = 0; i < step->argc; i++) {
+        if (strchr("fdz", op->args[i]) != NULL) {
+            step->fds |= (uint8_t)(1 << i);
+        }
+    }
+    step->any_fd = op == &op_any || strpbrk(op->args, "mt") != NULL;
+    step->settles = (step->fds != 0 || step->any_fd) &&
+                    (op->flags & (OP_KEEPS_FDS | OP_PSEUDO)) == 0;
+}
+
 static void
 decode(const struct verifier *v, uint32_t index, struct step *step)
 {
@@ -59,6 +74,7 @@ decode(const struct verifier *v, uint32_t index, struct step *step)
         }
     }
     step->trusted = address_is_trusted(v, atom);
+    decode_fds(step);
 }
 
 /* Takes `bytes` of the plan's one allocation and fills them from `source`. */

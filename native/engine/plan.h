@@ -23,6 +23,9 @@ struct step {            /* one atom, decoded */
     uint8_t argc;
     uint8_t stop;  /* signs of the result that stop here */
     uint8_t flags; /* the announcement's */
+    uint8_t fds;   /* bit per argument that names an fd */
+    bool any_fd;   /* it may use fds that no argument names */
+    bool settles;  /* fds of the flight must be settled before it */
     bool trusted;  /* the address in arg[0] surely has memory behind it */
 };
 

@@ -441,6 +441,9 @@ flight_advance(struct awaitable *self, PyObject **result)
         return OUTCOME_ERROR;
     }
     if (run->place == RUN_AWAY) {
+        /* This task waits now. The next one has a budget of its own: else every launch
+         * of this tick would be cut once one was, at ten times the price. */
+        engine_budget_reset(run->engine->engine);
         return OUTCOME_WAIT;
     }
     *result = run_collect(run);

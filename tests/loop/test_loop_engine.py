@@ -260,3 +260,35 @@ def test_new_event_loop_is_a_loop_factory() -> None:
     with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as runner:
         assert isinstance(runner.get_loop(), EventLoop)
         assert runner.run(_read()) == WORDS
+
+
+def test_one_task_cannot_keep_the_loop() -> None:
+    """Flights that never miss are cut, so that others have their turn."""
+    turns = 0
+
+    async def hog() -> None:
+        while turns < 3:
+            await calls.getppid()
+
+    async def other() -> None:
+        nonlocal turns
+        while turns < 3:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        await asyncio.wait_for(asyncio.gather(hog(), other()), 30)
+
+    syslet_loop.run(main())
+
+
+def test_a_budget_is_of_one_task() -> None:
+    """Many tasks of one tick do not share a budget: hardly one of them is cut."""
+
+    async def main() -> int:
+        await asyncio.gather(*(calls.getppid() for _ in range(5000)))
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, EventLoop)
+        return loop.stats()["budget_cuts"]
+
+    assert syslet_loop.run(main()) <= 5
