@@ -165,6 +165,23 @@ async def run_way(work: Callable[[list[str]], Any], files: list[str]) -> list[by
     return data
 
 
+def report_difference(
+    name: str, files: list[str], found: list[bytes], expected: list[bytes]
+) -> None:
+    """Say which file came out wrong, and how."""
+    for path, ours, theirs in zip(files, found, expected, strict=True):
+        if ours != theirs:
+            place = next(
+                (i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b),  # noqa: B905
+                min(len(ours), len(theirs)),
+            )
+            print(
+                f"\n{name}: {path} has {len(theirs)} bytes, read {len(ours)}, "
+                f"they differ from byte {place} on"
+            )
+            return
+
+
 async def read_four_ways(files: list[str]) -> int:
     """Print the table of times; the number of ways whose bytes differ."""
     loop: Any = asyncio.get_running_loop()
@@ -182,7 +199,9 @@ async def read_four_ways(files: list[str]) -> int:
             best[name] = min(best.get(name, seconds), seconds)
             after = loop.stats()
             taken[name] = paths_taken({key: after[key] - before[key] for key in after})
-            wrong += found != expected
+            if found != expected:
+                wrong += 1
+                report_difference(name, files, found, expected)
     base = best[WAYS[0][0]]
     print(f"\n{len(files)} files, {sum(map(len, expected))} bytes, best of {ROUNDS}:\n")
     print(f"{'':28}{'ms':>9}{'speed':>8}   engine")

@@ -183,6 +183,15 @@ try_atom(struct flight *flight, const struct step *step, uint64_t args[6])
     return op->attempt(flight, args);
 }
 
+/* The attempt did a part before it missed: what departs is the rest. */
+static int64_t
+aim_at_rest(struct flight *flight, const struct step *step, uint64_t args[6])
+{
+    gather(flight, step, args);
+    int res = transfer_advance(flight, step->op, args);
+    return res < 0 ? res : OP_MISS;
+}
+
 /* Whoever receives an fd must not find our O_NONBLOCK on it, nor a FIFO that should
  * still be waiting for its writer. true: it may land. */
 static bool
@@ -236,6 +245,9 @@ flight_run(struct flight *flight)
         gather(flight, step, args);
         engine->turn_atoms += 1;
         int64_t res = try_atom(flight, step, args);
+        if (res == OP_MISS && flight->done != 0) {
+            res = aim_at_rest(flight, step, args);
+        }
         if (res == OP_MISS) {
             depart(flight, step, args);
             return FLIGHT_AWAY;
