@@ -57,7 +57,9 @@ open_cached(struct flight *flight, uint64_t dir_fd, uint64_t path, struct open_h
     case -EINTR:
     case -EINVAL: /* no RESOLVE_CACHED, or the plain call says so as well */
     case -EPERM:  /* a filter that does not know openat2 */
-    case -ENXIO:  /* a FIFO without reader, which the plain call waits for */
+        return OP_MISS;
+    case -ENXIO: /* a FIFO without reader, which the plain call waits for */
+        flight->lacks_peer = true;
         return OP_MISS;
     default:
         flight->opened = FD_POSITION | (asked ? 0 : FD_UNPROVEN | FD_NONBLOCK);
@@ -178,6 +180,11 @@ transfer_nowait(struct flight *flight, long nr, uint64_t fd, const struct iovec 
     }
     int64_t res = flight_call(flight, nr, fd, (uintptr_t)iov, count, (uint64_t)offset,
                               0, RWF_NOWAIT);
+    if (res == -EOPNOTSUPP && !fd_is_blocking(flight, fd)) {
+        /* A terminal, inotify and the like: O_NONBLOCK is their way not to wait. */
+        res =
+            flight_call(flight, nr, fd, (uintptr_t)iov, count, (uint64_t)offset, 0, 0);
+    }
     if (large) {
         engine_lock_acquire(engine);
     }
@@ -349,6 +356,9 @@ attempt_statx(struct flight *flight, const uint64_t *args)
     };
     int64_t fd = open_cached(flight, args[0], args[1], how);
     flight->opened = 0;
+    if (fd == -EMFILE || fd == -ENFILE) {
+        return OP_MISS; /* the call itself needs no descriptor */
+    }
     if (fd < 0) {
         return fd;
     }

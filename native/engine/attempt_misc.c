@@ -99,20 +99,34 @@ buffer_memory(struct flight *flight, uint32_t number, uint64_t size)
     return flight_heap(flight, size != 0 ? size : 1);
 }
 
+/* How much is really behind a computed buffer that a loop makes again. */
+static uint64_t
+buffer_room(const struct flight *flight, const char *memory)
+{
+    const struct plan *plan = flight->plan;
+    if (memory == flight->scratch + plan->scratch_fixed &&
+        plan->scratch_user != BUFFERS_MAX) {
+        return plan->scratch_bytes - plan->scratch_fixed;
+    }
+    return flight_heap_size(flight, memory);
+}
+
 int64_t
 attempt_buffer(struct flight *flight, const uint64_t *args)
 {
-    const struct program_buffer *buffer = &flight->plan->buffers[args[0]];
-    if ((int64_t)args[1] < 0) {
-        return -EINVAL;
+    if (args[0] >= flight->plan->buffers_count || (int64_t)args[1] < 0) {
+        return -EINVAL; /* the verifier saw to the first */
     }
+    const struct program_buffer *buffer = &flight->plan->buffers[args[0]];
     char *memory = (char *)(uintptr_t)flight->cells[buffer->address];
-    if (memory == NULL || flight->cells[buffer->capacity] < args[1]) {
+    if (buffer_room(flight, memory) < args[1] || memory == NULL) {
+        flight_heap_drop(flight, memory);
+        flight->cells[buffer->capacity] = 0;
         memory = buffer_memory(flight, (uint32_t)args[0], args[1]);
+        flight->cells[buffer->address] = (uintptr_t)memory;
         if (memory == NULL) {
             return -ENOMEM;
         }
-        flight->cells[buffer->address] = (uintptr_t)memory;
     }
     if (buffer->flags & BUFFER_ZEROED) {
         memset(memory, 0, args[1]);

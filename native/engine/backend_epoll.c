@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -33,6 +35,9 @@ epoll_end(struct engine *engine)
         engine_call(engine, __NR_close, (uint64_t)engine->epoll_fd, 0, 0, 0, 0, 0);
         engine->epoll_fd = engine->pollable_fd = -1;
     }
+    free(engine->waiters);
+    engine->waiters = NULL;
+    engine->waiters_count = 0;
 }
 
 static int
@@ -50,11 +55,41 @@ epoll_begin(struct engine *engine)
     return (int)res;
 }
 
+/* The set knows numbers, and its user may close a file that a flight waits for: the
+ * number then belongs to the next who waits for it. Who that is, is kept here, so that
+ * ending one wait never ends another. */
+static int
+waiters_reach(struct engine *engine, int fd)
+{
+    uint32_t count = engine->waiters_count ? engine->waiters_count : 64;
+    if (fd < 0) {
+        return -EBADF;
+    }
+    while (count <= (uint32_t)fd) {
+        count *= 2;
+    }
+    if (count == engine->waiters_count) {
+        return 0;
+    }
+    struct flight **waiters = realloc(engine->waiters, count * sizeof(*waiters));
+    if (waiters == NULL) {
+        return -ENOMEM;
+    }
+    memset(waiters + engine->waiters_count, 0,
+           (count - engine->waiters_count) * sizeof(*waiters));
+    engine->waiters = waiters;
+    engine->waiters_count = count;
+    return 0;
+}
+
 static void
 forget_wait(struct flight *flight)
 {
     struct engine *engine = flight->engine;
-    control(engine, EPOLL_CTL_DEL, flight->wait_fd, 0, 0);
+    if (engine->waiters[flight->wait_fd] == flight) {
+        control(engine, EPOLL_CTL_DEL, flight->wait_fd, 0, 0);
+        engine->waiters[flight->wait_fd] = NULL;
+    }
     if (flight->own_fd >= 0) {
         engine_call(engine, __NR_close, (uint64_t)flight->own_fd, 0, 0, 0, 0, 0);
         flight->own_fd = -1;
@@ -73,7 +108,10 @@ add_duplicate(struct flight *flight, uint32_t events, uint64_t data)
     if (fd < 0) {
         return fd;
     }
-    int64_t res = control(engine, EPOLL_CTL_ADD, (int)fd, events, data);
+    int64_t res = waiters_reach(engine, (int)fd);
+    if (res == 0) {
+        res = control(engine, EPOLL_CTL_ADD, (int)fd, events, data);
+    }
     if (res < 0) {
         engine_call(engine, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
         return res;
@@ -86,12 +124,14 @@ add_duplicate(struct flight *flight, uint32_t events, uint64_t data)
 static bool
 epoll_await_fd(struct flight *flight)
 {
-    if (flight->limited || slot_take(flight) < 0) {
+    struct engine *engine = flight->engine;
+    if (flight->limited || waiters_reach(engine, flight->wait_fd) < 0 ||
+        slot_take(flight) < 0) {
         return false;
     }
     uint32_t events = (uint16_t)flight->wait_mask | EPOLLONESHOT;
     uint64_t data = slot_user_data(flight);
-    int64_t res = control(flight->engine, EPOLL_CTL_ADD, flight->wait_fd, events, data);
+    int64_t res = control(engine, EPOLL_CTL_ADD, flight->wait_fd, events, data);
     if (res == -EEXIST) {
         res = add_duplicate(flight, events, data);
     }
@@ -99,6 +139,7 @@ epoll_await_fd(struct flight *flight)
         slot_give(flight);
         return false;
     }
+    engine->waiters[flight->wait_fd] = flight;
     return true;
 }
 
@@ -120,9 +161,16 @@ epoll_request(struct flight *flight, const uint64_t *args)
     if (fd < 0) {
         return false;
     }
+    if (time.it_value.tv_sec == 0 && time.it_value.tv_nsec == 0) {
+        time.it_value.tv_nsec = 1; /* 0 would disarm it */
+    }
     uint64_t absolute = !plain && args[1] == TIMER_ABSTIME ? TFD_TIMER_ABSTIME : 0;
-    engine_call(engine, __NR_timerfd_settime, (uint64_t)fd, absolute, (uintptr_t)&time,
-                0, 0, 0);
+    int64_t res = engine_call(engine, __NR_timerfd_settime, (uint64_t)fd, absolute,
+                              (uintptr_t)&time, 0, 0, 0);
+    if (res < 0) {
+        engine_call(engine, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+        return false; /* the plain call says what is wrong with it */
+    }
     flight->own_fd = (int)fd;
     flight->wait_fd = (int)fd;
     flight->wait_mask = POLLIN;
@@ -214,7 +262,9 @@ epoll_make_pollable(struct engine *engine)
 static int
 epoll_watch(struct engine *engine, int fd)
 {
-    if (engine->watched_fd >= 0) {
+    uint32_t before = (uint32_t)engine->watched_fd;
+    bool taken_over = before < engine->waiters_count && engine->waiters[before] != NULL;
+    if (engine->watched_fd >= 0 && !taken_over) {
         control(engine, EPOLL_CTL_DEL, engine->watched_fd, 0, 0);
     }
     engine->watched_fd = fd;

@@ -74,7 +74,7 @@ static bool
 uring_await_fd(struct flight *flight)
 {
     struct ring *ring = &flight->engine->ring;
-    if (!uring_admit(flight, 2)) {
+    if (!uring_admit(flight, flight->limited ? 2 : 1)) {
         return false;
     }
     struct sqe *sqe = ring_reserve(ring);
@@ -193,6 +193,18 @@ drain_pollable(struct engine *engine)
                 sizeof(count), 0, 0, 0);
 }
 
+/* The kernel would not even wait: not at full speed again. */
+static void
+pause_briefly(struct engine *engine, int64_t timeout_ns)
+{
+    struct ring_timespec time = {0, RING_RETRY_NS};
+    if (timeout_ns != 0) {
+        engine_lock_release(engine);
+        engine_call(engine, __NR_nanosleep, (uintptr_t)&time, 0, 0, 0, 0, 0);
+        engine_lock_acquire(engine);
+    }
+}
+
 static int
 uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
 {
@@ -212,6 +224,11 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
         uring_reap(engine, &cqe, watched);
         timeout_ns = 0;
     }
+    bool incomplete = engine->cancels_due || !engine->inbox_armed ||
+                      (engine->watched_fd >= 0 && !engine->watch_armed);
+    if (incomplete && (timeout_ns < 0 || timeout_ns > RING_RETRY_NS)) {
+        timeout_ns = RING_RETRY_NS; /* the kernel took no more: soon again */
+    }
     if (timeout_ns != 0) {
         engine_lock_release(engine);
         res = ring_enter(ring, timeout_ns);
@@ -222,12 +239,19 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
     while (ring_next(ring, &cqe)) {
         uring_reap(engine, &cqe, watched);
     }
+    if (res == -EAGAIN || res == -EBUSY) {
+        pause_briefly(engine, timeout_ns); /* no memory, or completions first */
+        res = 0;
+    }
     return res;
 }
 
 static int
 uring_watch(struct engine *engine, int fd)
 {
+    if (engine->watch_armed && engine->watched_fd == fd) {
+        return 0;
+    }
     if (engine->watch_armed) { /* its completion is recognised by the old fd */
         struct sqe *sqe = ring_reserve(&engine->ring);
         if (sqe != NULL) {

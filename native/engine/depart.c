@@ -113,15 +113,48 @@ depart_to_wait(struct flight *flight)
     return requeue_if_starved(flight);
 }
 
+/* A job that may wait for somebody else must not take the last worker: that other one
+ * may need a worker to come. */
+static bool
+may_stay(const struct flight *flight)
+{
+    const struct step *step = flight_step(flight);
+    return flight->reopens || flight->lacks_peer || step->op == &op_any ||
+           (step->op->flags & OP_WAITS) != 0;
+}
+
 void
 depart_to_worker(struct flight *flight)
 {
+    flight->may_stay = may_stay(flight);
+    flight->lacks_peer = false;
     flight->skip_attempt = false;
     flight->retries = false;
     flight->place = PLACE_WORKER;
     flight->path = PATH_WORKER;
     flight->engine->stats.to_worker += 1;
     workers_submit(flight);
+}
+
+void
+depart_to_reopen(struct flight *flight)
+{
+    flight->reopens = true;
+    depart_to_worker(flight);
+}
+
+/* Reading from the FIFO itself may wait for data, which comes with a writer. Whatever
+ * else the flight wants to do, it may only wait for the writer: opening does that. */
+static void
+depart_to_settle(struct flight *flight, const struct step *step, const uint64_t *args)
+{
+    bool reads = step->op->ready == POLLIN && (int)args[0] == flight->wait_fd;
+    flight->settles = true;
+    if (reads && depart_to_wait(flight)) {
+        return;
+    }
+    flight->settles = false;
+    depart_to_reopen(flight);
 }
 
 /* poll(2) on one fd is a readiness wait, with a time limit if the backend has one. */
@@ -136,6 +169,11 @@ poll_is_one_fd(struct flight *flight, const struct step *step, const uint64_t *a
     flight->limited = args[2] != 0;
     if (flight->limited && memory_read(flight, flight->times, args[2], 16) < 0) {
         return false;
+    }
+    const int64_t *time = flight->times;
+    bool valid = time[0] >= 0 && time[1] >= 0 && time[1] < 1000000000;
+    if (flight->limited && !valid) {
+        return false; /* the plain call says what is wrong with it */
     }
     flight->wait_fd = one.fd;
     flight->wait_mask = one.events;
@@ -162,7 +200,8 @@ depart(struct flight *flight, const struct step *step, const uint64_t *args)
 {
     struct engine *engine = flight->engine;
     flight->limited = false;
-    if (settle_all_fds(flight, true) < 0 && depart_to_wait(flight)) {
+    if (settle_all_fds(flight, true) < 0) {
+        depart_to_settle(flight, step, args);
         return;
     }
     if (!flight->goes_home && !wants_worker(flight, step, args) &&

@@ -226,6 +226,9 @@ engine_watch(struct engine *engine, int fd)
 int64_t
 engine_due(struct engine *engine)
 {
+    if (engine_is_forked(engine)) {
+        return -1;
+    }
     bool now = !queue_is_empty(&engine->ready) || engine->backend->pending(engine);
     return now ? 0 : workers_due(engine);
 }
@@ -307,6 +310,9 @@ int
 flight_launch(struct flight *flight)
 {
     flight_fly(flight);
+    if (flight->engine->closing) { /* by a landing while the engine closes */
+        flight_abandon(flight);
+    }
     return flight_run(flight);
 }
 
@@ -393,6 +399,27 @@ close_in_child(struct engine *engine)
     return 0;
 }
 
+/* Turns until all have landed. -errno: the kernel refuses to go on (somebody closed our
+ * descriptors); what is lent then stays lent, and the engine with it. */
+static int
+drain(struct engine *engine)
+{
+    int failures = 0;
+    while (engine->in_air != NULL) {
+        bool watched;
+        if (engine->options.workers_max == 0) {
+            while (workers_run_one(engine)) {
+            }
+        }
+        int res = engine_turn(engine, CANCEL_RESEND_NS, &watched);
+        failures = res < 0 && res != -EINTR ? failures + 1 : 0;
+        if (failures == DRAIN_FAILURES_MAX) {
+            return res;
+        }
+    }
+    return 0;
+}
+
 int
 engine_close(struct engine *engine)
 {
@@ -404,16 +431,9 @@ engine_close(struct engine *engine)
          flight = flight->following) {
         flight_abandon(flight);
     }
-    while (engine->in_air != NULL) {
-        bool watched;
-        if (engine->options.workers_max == 0) {
-            while (workers_run_one(engine)) {
-            }
-        }
-        engine_turn(engine, CANCEL_RESEND_NS, &watched);
-    }
-    if (engine->stats.prepared != 0) {
-        return -EBUSY;
+    int res = drain(engine);
+    if (res < 0 || engine->stats.prepared != 0) {
+        return res < 0 ? res : -EBUSY;
     }
     workers_close(engine);
     engine->backend->close(engine);

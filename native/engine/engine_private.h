@@ -61,7 +61,9 @@ struct engine {
 
     uint32_t forks; /* fork_generation at creation: another one in a forked child */
     int backend_errno;
-    int epoll_fd;       /* owned; epoll backend */
+    int epoll_fd;            /* owned; epoll backend */
+    struct flight **waiters; /* owned; epoll backend: by fd, who waits; else NULL */
+    uint32_t waiters_count;
     int pollable_fd;    /* owned by the backend; -1: nobody asked for it */
     int inbox_fd;       /* owned: eventfd the workers and engine_wake write to */
     int watched_fd;     /* borrowed from the host; -1 */
@@ -109,6 +111,7 @@ int settle_all_fds(struct flight *flight, bool hand_over);
 bool fd_is_blocking(struct flight *flight, uint64_t fd);
 void depart(struct flight *flight, const struct step *step, const uint64_t *args);
 void depart_to_worker(struct flight *flight);
+void depart_to_reopen(struct flight *flight); /* wait_fd: a FIFO to open again */
 
 /* engine.c */
 void engine_ready(struct engine *engine, struct flight *flight);

@@ -42,7 +42,6 @@ enum fd_flags {
 struct fd_slot { /* an fd the flight owns */
     int fd;
     uint16_t flags;
-    uint16_t atom; /* which opened it */
     uint64_t position;
 };
 
@@ -80,6 +79,9 @@ struct flight {
     bool limited;       /* the readiness wait has a time limit, in `times` */
     bool ring_refused;  /* the ring could not do this atom: a worker does */
     bool starved;       /* no room in the ring */
+    bool settles;       /* waits for another fd of its own, not for this atom */
+    bool lacks_peer;    /* an attempt found nobody at the other end of a FIFO */
+    bool may_stay;      /* the worker job may wait for a peer without bound */
     bool ends;          /* its last atom is settled */
     bool cancel_due;    /* the ring had no room for its cancellation */
     uint32_t cancelled; /* atomic: the worker must stop before its next atom */
@@ -118,6 +120,9 @@ void flight_fd_forget(struct flight *flight, int fd);          /* closed by an a
 
 /* A new buffer of a size known only now; freed with the flight. NULL: no memory. */
 char *flight_heap(struct flight *flight, uint64_t size);
+uint64_t flight_heap_size(const struct flight *flight, const char *memory); /* or 0 */
+/* Frees one of them, if it is one; nothing may be lent from it. */
+void flight_heap_drop(struct flight *flight, const char *memory);
 
 void flight_fly(struct flight *flight);             /* PREPARED → FLYING */
 void flight_land(struct flight *flight);            /* any flying state → LANDED */

@@ -33,7 +33,10 @@ enum {
     WORKERS_EAGER = 4,          /* started as jobs come */
     WORKERS_STUCK_NS = 1000000, /* a queue that stands still: one more */
     WORKER_STACK_BYTES = 1 << 17,
+    WORKER_STACK_BYTES_MORE = 1 << 23,
     WORKER_IDLE_MS = 5000,      /* an idle worker ends after this */
+    DRAIN_FAILURES_MAX = 100,   /* turns that fail while an engine closes */
+    RING_RETRY_NS = 1000000,    /* the ring took nothing: again after this */
     CANCEL_RESEND_NS = 5000000, /* a worker that missed its signal gets another */
 
     /* One flight at a stretch: then it goes to the back of the ready queue. */

@@ -30,7 +30,12 @@ address_is_trusted(const struct verifier *v, const struct program_atom *atom)
             v->written[width] || (offset != 0 && v->written[offset])) {
             return false;
         }
-        bytes = v->program->cells[width] + v->program->cells[offset];
+        uint64_t behind = v->program->cells[offset];
+        bytes = v->program->cells[width];
+        if (behind > CONSTS_BYTES_MAX + (uint64_t)HEAP_BYTES_MAX) {
+            return false; /* no memory of ours reaches there: a negative offset */
+        }
+        bytes += behind;
     } else if (atom->nr != PSEUDO_UMEM_ADD) {
         return false;
     }

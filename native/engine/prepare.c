@@ -27,6 +27,15 @@ fill(struct sqe *sqe, uint8_t opcode, uint64_t fd, uint64_t address, uint64_t le
     return 0;
 }
 
+/* A negative offset means the file's position to the ring, an error to the call. */
+static int64_t
+fill_at(struct sqe *sqe, uint8_t opcode, uint64_t fd, uint64_t address, uint64_t length,
+        uint64_t offset)
+{
+    return (int64_t)offset < 0 ? OP_MISS
+                               : fill(sqe, opcode, fd, address, length, offset);
+}
+
 int64_t
 prepare_read(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
@@ -38,7 +47,7 @@ int64_t
 prepare_pread(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
     (void)flight;
-    return fill(sqe, RING_READ, args[0], args[1], args[2], args[3]);
+    return fill_at(sqe, RING_READ, args[0], args[1], args[2], args[3]);
 }
 
 int64_t
@@ -52,7 +61,7 @@ int64_t
 prepare_pwrite(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
     (void)flight;
-    return fill(sqe, RING_WRITE, args[0], args[1], args[2], args[3]);
+    return fill_at(sqe, RING_WRITE, args[0], args[1], args[2], args[3]);
 }
 
 int64_t
@@ -66,7 +75,7 @@ int64_t
 prepare_preadv(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
     (void)flight;
-    return fill(sqe, RING_READV, args[0], args[1], args[2], args[3]);
+    return fill_at(sqe, RING_READV, args[0], args[1], args[2], args[3]);
 }
 
 int64_t
@@ -80,7 +89,7 @@ int64_t
 prepare_pwritev(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
     (void)flight;
-    return fill(sqe, RING_WRITEV, args[0], args[1], args[2], args[3]);
+    return fill_at(sqe, RING_WRITEV, args[0], args[1], args[2], args[3]);
 }
 
 int64_t

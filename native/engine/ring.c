@@ -116,6 +116,7 @@ ring_open(struct ring *ring, const struct kernel *kernel, uint32_t entries)
     struct io_uring_params_ params;
     memset(ring, 0, sizeof(*ring));
     ring->kernel = kernel;
+    entries = entries < 2 ? 2 : entries; /* room for a link */
     ring->fd = ring_setup(ring, entries, &params);
     if (ring->fd < 0) {
         int res = ring->fd;

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -46,7 +47,8 @@ own_result(struct flight *flight, const struct op *op, const uint64_t *args,
     uint16_t flags = flight->opened;
     flight->opened = 0;
     bool duplicates =
-        op->result == 'D' && (args[1] == F_DUPFD || args[1] == F_DUPFD_CLOEXEC);
+        op->result == 'D' && ((uint32_t)args[1] == F_DUPFD || /* the kernel's width */
+                              (uint32_t)args[1] == F_DUPFD_CLOEXEC);
     if ((op->result == 'f' || duplicates) && res >= 0) {
         int kept = flight_fd_own(flight, (int)res, flags, 0);
         return kept < 0 ? kept : res;
@@ -61,7 +63,8 @@ own_result(struct flight *flight, const struct op *op, const uint64_t *args,
         int second = flight_fd_own(flight, pair[1], 0, 0);
         return first < 0 ? first : second < 0 ? second : res;
     }
-    if ((op->flags & OP_CLOSES) && res == 0) {
+    /* Linux has closed it whatever else went wrong, EINTR included (close(2)). */
+    if ((op->flags & OP_CLOSES) && res != -EBADF) {
         flight_fd_forget(flight, (int)args[0]);
     }
     return res;
@@ -148,7 +151,8 @@ call_sync(struct flight *flight, const uint64_t *args)
     engine_lock_release(flight->engine);
     int64_t res = attempt_plain(flight, args);
     engine_lock_acquire(flight->engine);
-    return res == -EINTR ? OP_MISS : res; /* the host's signal handlers come first */
+    bool again = res == -EINTR && !(flight_step(flight)->op->flags & OP_CLOSES);
+    return again ? OP_MISS : res; /* the host's signal handlers come first */
 }
 
 static int64_t
@@ -163,8 +167,7 @@ try_atom(struct flight *flight, const struct step *step, uint64_t args[6])
     } else if (!is_within_bounds(flight, step, args)) {
         return -EFAULT;
     }
-    if (step->settles && flight->fds_count != 0 &&
-        settle_fds(flight, step, args) < 0) {
+    if (step->settles && flight->fds_count != 0 && settle_fds(flight, step, args) < 0) {
         return OP_MISS;
     }
     if (op->flags & OP_INLINE_ONLY) {
@@ -203,9 +206,7 @@ may_land(struct flight *flight)
     if (settle_all_fds(flight, false) == 0) {
         return true;
     }
-    flight->reopens = true;
-    flight->at = flight_fd_find(flight, flight->wait_fd)->atom;
-    depart_to_worker(flight);
+    depart_to_reopen(flight);
     return false;
 }
 
@@ -269,7 +270,9 @@ engine_completed(struct flight *flight, int64_t res)
         if (late && flight->state == FLYING) {
             flight->ends = !settle(flight, step, 0); /* poll's answer: none is ready */
         }
-        flight->retries = !late;
+        /* Readiness of an fd that only had to be settled says nothing of this atom. */
+        flight->retries = !late && !flight->settles;
+        flight->settles = false;
     } else if (res == -EINTR || res == -EAGAIN || res == -EINVAL ||
                res == -EOPNOTSUPP || (res == -ECANCELED && flight->state == FLYING)) {
         /* No answer of the system call itself, or one the plain call may judge
@@ -282,7 +285,8 @@ engine_completed(struct flight *flight, int64_t res)
         if (flight->done != 0 && transfer_advance(flight, step->op, args) < 0) {
             res = -EFAULT;
         }
-        res = res == -ETIME ? 0 : res; /* a timeout that ran to its end */
+        bool ran_out = res == -ETIME && step->op->opcode == RING_TIMEOUT;
+        res = ran_out ? 0 : res; /* a timeout that ran to its end */
         flight->opened = step->op->result == 'f' && res >= 0 ? FD_POSITION : 0;
         flight->ends = !conclude(flight, step, args, res);
     }
@@ -291,27 +295,31 @@ engine_completed(struct flight *flight, int64_t res)
 
 /* --- on a worker -------------------------------------------------------------------- */
 
-/* Once more through the front door: a FIFO that was opened without waiting. */
+/* Once more through the front door: a FIFO that was opened without waiting. Opened by
+ * its fd, because the path may mean another file by now. */
 static void
 reopen(struct flight *flight)
 {
-    const struct step *step = flight_step(flight);
-    uint64_t args[6];
-    flight->reopens = false;
-    flight->ends = true;
-    gather(flight, step, args);
     struct fd_slot *slot = flight_fd_find(flight, flight->wait_fd);
+    uint64_t old = (uint64_t)slot->fd;
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", slot->fd);
+    flight->reopens = false;
     slot->flags &= (uint16_t)~FD_UNPROVEN;
-    fd_make_blocking(flight, slot);
-    int64_t fd = attempt_plain(flight, args);
+    int64_t fd;
+    do {
+        fd = flight_call(flight, __NR_openat, (uint64_t)AT_FDCWD, (uintptr_t)path,
+                         O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    } while (fd == -EINTR && !__atomic_load_n(&flight->cancelled, __ATOMIC_SEQ_CST));
     if (fd < 0) {
-        return; /* cancelled, or the path is gone: the first fd will have to do */
+        fd_make_blocking(flight, slot);
+        return; /* cancelled, or there is no /proc: the first fd will have to do */
     }
-    int64_t flags =
-        flight_call(flight, __NR_fcntl, (uint64_t)flight->wait_fd, F_GETFD, 0, 0, 0, 0);
-    flight_call(flight, __NR_dup3, (uint64_t)fd, (uint64_t)flight->wait_fd,
+    int64_t flags = flight_call(flight, __NR_fcntl, old, F_GETFD, 0, 0, 0, 0);
+    flight_call(flight, __NR_dup3, (uint64_t)fd, old,
                 flags & FD_CLOEXEC ? O_CLOEXEC : 0, 0, 0, 0);
     flight_call(flight, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+    slot->flags &= (uint16_t)~FD_NONBLOCK; /* the new description never had it */
 }
 
 /* What a worker must not run: an atom that may wait for a peer without bound, one that
@@ -370,7 +378,7 @@ flight_run_blocking(struct flight *flight)
         }
         first = false;
         int64_t res = call_blocking(flight, step, args);
-        if (res == -EINTR && !(step->op->flags & OP_PSEUDO)) {
+        if (res == -EINTR && !(step->op->flags & (OP_PSEUDO | OP_CLOSES))) {
             first = true; /* cancelled, or another interruption: the same atom */
             continue;
         }

@@ -77,6 +77,21 @@ workers_open(struct engine *engine)
     return 0;
 }
 
+static bool
+may_take_stay(const struct workers *workers)
+{
+    uint32_t limit = workers->limit;
+    uint32_t kept = limit > WORKERS_EAGER ? WORKERS_EAGER : limit / 2;
+    return limit == 0 || workers->staying < limit - kept;
+}
+
+static bool
+is_work_there(const struct workers *workers)
+{
+    return workers->jobs.first != NULL ||
+           (workers->stays.first != NULL && may_take_stay(workers));
+}
+
 /* --- on a worker -------------------------------------------------------------------- */
 
 static void
@@ -89,11 +104,30 @@ hand_back(struct engine *engine, struct flight *flight)
         workers->interrupts -= 1;
     }
     flight->on_worker = false;
+    if (flight->may_stay) {
+        flight->may_stay = false;
+        workers->staying -= 1;
+        pthread_cond_signal(&workers->work); /* another one of these may begin */
+    }
     queue_append(&workers->inbox, flight);
     pthread_mutex_unlock(&workers->lock);
     if (first) {
         engine_wake(engine);
     }
+}
+
+/* With the lock held: the next job, or NULL. Flights that may wait for somebody else
+ * leave some workers to those that end by themselves: one of these may be what they
+ * wait for. */
+static struct flight *
+next_job(struct workers *workers)
+{
+    struct flight *flight = queue_take(&workers->jobs);
+    if (flight == NULL && may_take_stay(workers)) {
+        flight = queue_take(&workers->stays);
+        workers->staying += flight != NULL;
+    }
+    return flight;
 }
 
 /* With the lock held. NULL: idle for too long, or the pool stops. */
@@ -105,12 +139,12 @@ wait_for_job(struct workers *workers)
     until.tv_sec += WORKER_IDLE_MS / 1000;
     int res = 0;
     workers->idle += 1;
-    while (workers->jobs.first == NULL && !workers->stopping && res == 0) {
+    while (!is_work_there(workers) && !workers->stopping && res == 0) {
         res = pthread_cond_timedwait(&workers->work, &workers->lock, &until);
     }
     workers->idle -= 1;
     workers->taken_ns = clock_ns();
-    return queue_take(&workers->jobs);
+    return next_job(workers);
 }
 
 static void *
@@ -149,6 +183,10 @@ start_worker(struct engine *engine)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_t thread;
     int res = pthread_create(&thread, &attributes, worker_main, engine);
+    if (res == EINVAL) { /* libraries with much thread-local memory need more stack */
+        pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES_MORE);
+        res = pthread_create(&thread, &attributes, worker_main, engine);
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return -res;
@@ -160,7 +198,7 @@ start_worker(struct engine *engine)
 static bool
 one_more_is_due(const struct workers *workers)
 {
-    if (workers->jobs.first == NULL || workers->idle != 0 ||
+    if (!is_work_there(workers) || workers->idle != 0 ||
         workers->alive >= workers->limit) {
         return false;
     }
@@ -192,7 +230,7 @@ workers_submit(struct flight *flight)
     struct workers *workers = &engine->workers;
     pthread_mutex_lock(&workers->lock);
     flight->on_worker = false;
-    queue_append(&workers->jobs, flight);
+    queue_append(flight->may_stay ? &workers->stays : &workers->jobs, flight);
     bool due = one_more_is_due(workers);
     workers->alive += due;
     pthread_cond_signal(&workers->work);
@@ -234,7 +272,7 @@ workers_due(struct engine *engine)
 {
     struct workers *workers = &engine->workers;
     pthread_mutex_lock(&workers->lock);
-    bool waiting = workers->jobs.first != NULL && workers->alive < workers->limit;
+    bool waiting = is_work_there(workers) && workers->alive < workers->limit;
     int64_t ns = waiting                    ? WORKERS_STUCK_NS
                  : workers->interrupts != 0 ? CANCEL_RESEND_NS
                                             : -1;
@@ -247,12 +285,14 @@ workers_run_one(struct engine *engine)
 {
     struct workers *workers = &engine->workers;
     pthread_mutex_lock(&workers->lock);
-    struct flight *flight = queue_take(&workers->jobs);
+    struct flight *flight = next_job(workers);
     pthread_mutex_unlock(&workers->lock);
     if (flight == NULL) {
         return false;
     }
+    engine_lock_release(engine); /* it may block as long as it likes */
     flight_run_blocking(flight);
+    engine_lock_acquire(engine);
     hand_back(engine, flight);
     return true;
 }
@@ -281,9 +321,9 @@ install_signal(struct workers *workers)
 
 /* With the lock held: removes a job no worker has begun. */
 static bool
-withdraw(struct workers *workers, struct flight *flight)
+withdraw(struct job_queue *jobs, struct flight *flight)
 {
-    struct flight **at = &workers->jobs.first;
+    struct flight **at = &jobs->first;
     struct flight *before = NULL;
     while (*at != NULL && *at != flight) {
         before = *at;
@@ -293,8 +333,8 @@ withdraw(struct workers *workers, struct flight *flight)
         return false;
     }
     *at = flight->link;
-    if (workers->jobs.last == flight) {
-        workers->jobs.last = before;
+    if (jobs->last == flight) {
+        jobs->last = before;
     }
     flight->link = NULL;
     return true;
@@ -308,7 +348,8 @@ workers_interrupt(struct flight *flight)
     bool wake = false;
     pthread_mutex_lock(&workers->lock);
     install_signal(workers);
-    if (withdraw(workers, flight)) {
+    if (withdraw(flight->may_stay ? &workers->stays : &workers->jobs, flight)) {
+        flight->may_stay = false;
         wake = workers->inbox.first == NULL;
         queue_append(&workers->inbox, flight);
     } else if (flight->on_worker) {

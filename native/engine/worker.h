@@ -25,8 +25,10 @@ struct workers {
     pthread_cond_t work;
     pthread_cond_t gone; /* a worker ended */
     struct job_queue jobs;
+    struct job_queue stays; /* jobs that may wait for somebody else without bound */
     struct job_queue inbox; /* finished, for the engine's thread */
     uint32_t limit, alive, idle;
+    uint32_t staying;    /* workers that run one of those */
     int64_t taken_ns;    /* when a worker last took a job, or was added */
     uint32_t interrupts; /* cancelled flights that may still sit in a system call */
     bool stopping;
