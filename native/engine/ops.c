@@ -251,6 +251,7 @@ static const struct structure {
     {__NR_sendfile, 2, 8},
     {__NR_splice, 1, 8},
     {__NR_splice, 3, 8},
+    {__NR_fcntl, 2, 32}, /* struct flock; the others are smaller */
 };
 
 uint32_t

@@ -42,6 +42,23 @@ address_is_trusted(const struct verifier *v, const struct program_atom *atom)
     return span != UINT64_MAX && span >= bytes;
 }
 
+/* getsockopt's length lies in a cell that the kernel and the program may store to: it
+ * is compared with the memory before each call. */
+static void
+decode_word(const struct verifier *v, struct step *step)
+{
+    const char *args = step->op->args;
+    for (int i = 0; i + 1 < step->argc; i++) {
+        if (args[i] == 'T' && args[i + 1] == 'L' &&
+            v->roles[step->arg[i]] == CELL_ADDRESS &&
+            v->targets[step->arg[i + 1]] != 0) {
+            uint64_t span = v->spans[step->arg[i]];
+            step->word = (uint16_t)v->targets[step->arg[i + 1]];
+            step->room = span > UINT32_MAX ? 0 : (uint32_t)span;
+        }
+    }
+}
+
 /* What depart.c asks before each atom, answered once. */
 static void
 decode_fds(struct step *step)
@@ -80,6 +97,7 @@ decode(const struct verifier *v, uint32_t index, struct step *step)
     }
     step->trusted = address_is_trusted(v, atom);
     decode_fds(step);
+    decode_word(v, step);
 }
 
 /* Takes `bytes` of the plan's one allocation and fills them from `source`. */

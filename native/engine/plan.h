@@ -14,9 +14,11 @@ enum { SIGN_NEGATIVE = 1, SIGN_ZERO = 2, SIGN_POSITIVE = 4 };
 struct step {            /* one atom, decoded */
     const struct op *op; /* borrowed: rows are constant */
     uint32_t nr;
-    uint16_t arg[ARGS_MAX];        /* cells; argc of them, the rest is cell 0 */
-    uint16_t ret;                  /* cell, or 0 */
-    uint16_t next;                 /* index + 1, or 0 */
+    uint16_t arg[ARGS_MAX]; /* cells; argc of them, the rest is cell 0 */
+    uint16_t word; /* cell with the 32-bit length of memory behind `room`; or 0 */
+    uint32_t room; /* bytes that memory has */
+    uint16_t ret;  /* cell, or 0 */
+    uint16_t next; /* index + 1, or 0 */
     uint16_t capacity[BOUNDS_MAX]; /* cell that bounds argument `bound` */
     uint8_t bound[BOUNDS_MAX];     /* argument index */
     uint8_t bounds;                /* how many of them */

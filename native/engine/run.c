@@ -35,7 +35,7 @@ is_within_bounds(const struct flight *flight, const struct step *step,
             return false;
         }
     }
-    return true;
+    return step->word == 0 || (uint32_t)flight->cells[step->word] <= step->room;
 }
 
 /* --- results ------------------------------------------------------------------------ */

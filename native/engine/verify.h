@@ -5,15 +5,19 @@
 #include "engine.h"
 #include "limits.h"
 
+struct op;
+
+enum written { WRITTEN_AS_LENGTH = 1, WRITTEN_OTHERWISE = 2 };
 enum cell_role { CELL_PLAIN, CELL_INPUT, CELL_ADDRESS };
 
 struct verifier { /* one verification; the tables have one entry per cell */
     const struct program *program; /* borrowed */
     struct program_error *error;   /* borrowed */
     uint8_t *roles;                /* owned: enum cell_role */
-    uint8_t *written;  /* owned: some atom writes it, or may through memory */
+    uint8_t *written;  /* owned: enum written; some atom does, or may through memory */
     uint8_t *constant; /* owned: address of constants, which nothing may write */
     uint8_t *hosts;    /* owned: address that the host stores */
+    uint8_t *owners;   /* owned: buffer whose address it is, plus 1; or 0 */
     uint32_t *targets; /* owned: first cell behind the address of a cell; or 0 */
     uint64_t *reads;   /* owned: bytes a reader may read there, if that is more */
     uint64_t *spans;   /* owned: bytes surely behind the address in this cell;
@@ -22,6 +26,20 @@ struct verifier { /* one verification; the tables have one entry per cell */
 
 int verifier_run(struct verifier *v);    /* 0, -EINVAL with *error filled, or -ENOMEM */
 void verifier_close(struct verifier *v); /* after every run; idempotent it is not */
+
+/* For the verifier's own files. -EINVAL, with *error filled. */
+int verifier_refuse(struct verifier *v, uint32_t atom, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+int verifier_check_memory(struct verifier *v, uint32_t index,
+                          const struct program_atom *atom, const struct op *op);
+void verifier_mark_written(struct verifier *v); /* verify_written.c */
+
+/* Nothing but the image gives this cell its value. */
+static inline bool
+is_constant(const struct verifier *v, uint64_t cell)
+{
+    return v->roles[cell] == CELL_PLAIN && !v->written[cell];
+}
 
 /* The bound of an argument; NULL: it has none. */
 const struct program_bound *verifier_bound(const struct program *p, uint32_t atom,
