@@ -1,0 +1,108 @@
+"""Builds tests/engine/_driver: the plain C engine and a fake kernel, for Python.
+
+`python tests/engine/driver_build.py`; the Makefile and conftest.py call it. With
+SYSLET_SANITIZE=address,undefined the sanitizers are built in, as in setup.py. The
+engine's asserts are on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import cffi
+
+HERE = Path(__file__).resolve().parent
+ENGINE = HERE.parents[1] / "native" / "engine"
+SANITIZERS = os.environ.get("SYSLET_SANITIZE", "")
+
+# What the engine's host records of a flight; it stands behind flight_host().
+HOST = """
+struct record {
+    uint32_t landed;  /* how often host->landed was called */
+    uint32_t emitted; /* how often host->emitted was */
+    uint32_t pauses;  /* host->emitted answers false */
+    uint64_t report;  /* the last one */
+    struct flight *launches; /* prepared: launched by the landing */
+};
+"""
+
+FUNCTIONS = """
+static void note_landed(void *context, struct flight *flight)
+{
+    struct record *record = flight_host(flight);
+    (void)context;
+    record->landed += 1;
+    if (record->launches != NULL) {
+        struct flight *next = record->launches;
+        record->launches = NULL;
+        flight_launch(next);
+    }
+}
+
+static bool note_emitted(void *context, struct flight *flight, uint64_t report)
+{
+    struct record *record = flight_host(flight);
+    (void)context;
+    record->emitted += 1;
+    record->report = report;
+    return record->pauses == 0;
+}
+
+static const struct host recording_host = {
+    .landed = note_landed, .emitted = note_emitted};
+
+static const struct kernel *real_kernel(void)
+{
+    return &kernel_real;
+}
+"""
+
+
+def declarations(header: Path) -> str:
+    """A header as cffi reads it: no comments, directives, asserts, inline functions."""
+    text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.S)
+    text = re.sub(r"^#.*?(?<!\\)$", "", text, flags=re.M | re.S)
+    text = re.sub(r"_Static_assert\([^;]*;", "", text)
+    return re.sub(r"^extern [^;]*;", "", text, flags=re.M)
+
+
+def make() -> cffi.FFI:
+    """The builder of the module."""
+    ffi = cffi.FFI()
+    for name in ("kernel.h", "program.h", "limits.h", "engine.h"):
+        ffi.cdef(declarations(ENGINE / name))
+    fake = declarations(HERE / "fake_kernel.h").replace("struct sqe *sqes;", "...;")
+    ffi.cdef(re.sub(r"\.\.\.;\s*uint32_t sq_entries;", "...;", fake))
+    ffi.cdef(HOST + "static const struct host recording_host;")
+    ffi.cdef("const struct kernel *real_kernel(void);")
+    options = ["-std=gnu11", "-Wall", "-Wextra", "-O1", "-g", "-UNDEBUG"]
+    options += [f"-iquote{ENGINE}", f"-iquote{HERE}"]  # limits.h is ours and C's
+    flags = []
+    if SANITIZERS:
+        flags = [f"-fsanitize={SANITIZERS}", "-fno-omit-frame-pointer"]
+        options += [*flags, "-fno-sanitize-recover=undefined"]
+    includes = '#include "engine.h"\n#include "limits.h"\n#include "fake_kernel.h"\n'
+    ffi.set_source(
+        "_driver",
+        includes + HOST + FUNCTIONS,
+        sources=[
+            str(path) for path in [*sorted(ENGINE.glob("*.c")), HERE / "fake_kernel.c"]
+        ],
+        extra_compile_args=options,
+        extra_link_args=[*flags, "-lpthread"],
+        py_limited_api=False,
+    )
+    return ffi
+
+
+def build() -> None:
+    """Compile into this folder; objects go to build/driver."""
+    target = HERE.parents[1] / "build" / ("driver-san" if SANITIZERS else "driver")
+    made = Path(make().compile(tmpdir=str(target)))
+    (HERE / made.name).write_bytes(made.read_bytes())
+
+
+if __name__ == "__main__":
+    build()

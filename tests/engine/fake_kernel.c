@@ -1,0 +1,239 @@
+/* A kernel in a box, see fake_kernel.h. */
+#define _GNU_SOURCE
+#include "fake_kernel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { SQ_HEAD, SQ_TAIL, SQ_MASK, SQ_FLAGS, CQ_HEAD, CQ_TAIL, CQ_MASK, CQES = 64 };
+
+static uint32_t *
+word(const struct fake *fake, int which)
+{
+    return (uint32_t *)fake->ring_memory + which;
+}
+
+static int
+fake_setup(void *context, uint32_t entries, struct io_uring_params_ *params)
+{
+    struct fake *fake = context;
+    if (fake->setup_error != 0) {
+        return -fake->setup_error;
+    }
+    fake->sq_entries = 1;
+    while (fake->sq_entries < entries) {
+        fake->sq_entries *= 2;
+    }
+    params->sq_entries = fake->sq_entries;
+    params->cq_entries = FAKE_CQ_ENTRIES;
+    params->features = FEAT_SINGLE_MMAP | FEAT_NODROP | FEAT_EXT_ARG;
+    params->sq_off = (struct sq_offsets){.head = SQ_HEAD * 4,
+                                         .tail = SQ_TAIL * 4,
+                                         .ring_mask = SQ_MASK * 4,
+                                         .flags = SQ_FLAGS * 4};
+    params->cq_off = (struct cq_offsets){.head = CQ_HEAD * 4,
+                                         .tail = CQ_TAIL * 4,
+                                         .ring_mask = CQ_MASK * 4,
+                                         .cqes = CQES};
+    fake->rings += 1;
+    return FAKE_RING_FD;
+}
+
+static void *
+fake_map(void *context, size_t size, int fd, uint64_t offset)
+{
+    struct fake *fake = context;
+    (void)fd;
+    if (fake->maps_allowed == 0) {
+        return NULL;
+    }
+    fake->maps_allowed -= fake->maps_allowed != UINT32_MAX;
+    fake->maps += 1;
+    char *memory = calloc(1, size);
+    if (offset == OFFSET_SQES) {
+        fake->sqes = (struct sqe *)memory;
+    } else {
+        fake->ring_memory = memory;
+        *word(fake, SQ_MASK) = fake->sq_entries - 1;
+        *word(fake, CQ_MASK) = FAKE_CQ_ENTRIES - 1;
+    }
+    return memory;
+}
+
+static void
+fake_unmap(void *context, void *memory, size_t size)
+{
+    struct fake *fake = context;
+    (void)size;
+    fake->maps -= 1;
+    free(memory);
+}
+
+static int
+fake_register(void *context, int fd, uint32_t opcode, const void *arg, uint32_t count)
+{
+    struct fake *fake = context;
+    (void)fd;
+    (void)count;
+    if (opcode == REGISTER_EVENTFD) {
+        return -fake->notify_error;
+    }
+    struct probe *probe = (struct probe *)(uintptr_t)arg;
+    probe->ops_len = RING_OPS;
+    for (uint8_t i = 0; i < RING_OPS; i++) {
+        probe->ops[i] = (struct probe_op){.op = i, .flags = PROBE_SUPPORTED};
+    }
+    return -fake->probe_error;
+}
+
+/* --- the queues ----------------------------------------------------------------- */
+
+void
+fake_post(struct fake *fake, uint64_t user_data, int32_t result, uint32_t flags)
+{
+    struct cqe *cqes = (struct cqe *)(fake->ring_memory + CQES);
+    uint32_t tail = *word(fake, CQ_TAIL);
+    cqes[tail & (FAKE_CQ_ENTRIES - 1)] =
+        (struct cqe){.user_data = user_data, .result = result, .flags = flags};
+    *word(fake, CQ_TAIL) = tail + 1;
+}
+
+void
+fake_complete(struct fake *fake, uint32_t index, int32_t result)
+{
+    fake_post(fake, fake->pending[index].user_data, result, 0);
+    fake->pending_count -= 1;
+    memmove(&fake->pending[index], &fake->pending[index + 1],
+            (fake->pending_count - index) * sizeof(fake->pending[0]));
+}
+
+int
+fake_find(const struct fake *fake, int32_t fd)
+{
+    for (uint32_t i = 0; i < fake->pending_count; i++) {
+        if (fake->pending[i].fd == fd) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+void
+fake_overflow(struct fake *fake, bool on)
+{
+    *word(fake, SQ_FLAGS) = on ? SQ_CQ_OVERFLOW : 0;
+}
+
+static void
+take_cancel(struct fake *fake, const struct sqe *sqe)
+{
+    int result = -ENOENT;
+    for (uint32_t i = 0; i < fake->pending_count && !fake->cancels_fail; i++) {
+        if (fake->pending[i].user_data == sqe->address) {
+            result = 0;
+            fake->cancelled += 1;
+            if (!fake->cancels_ignored) {
+                fake_complete(fake, i, -ECANCELED);
+            }
+            break;
+        }
+    }
+    fake_post(fake, sqe->user_data, result, 0);
+}
+
+static void
+take(struct fake *fake, const struct sqe *sqe)
+{
+    if (sqe->opcode == RING_NOP) {
+        fake_post(fake, sqe->user_data, 0, 0);
+    } else if (sqe->opcode == RING_ASYNC_CANCEL) {
+        take_cancel(fake, sqe);
+    } else if (sqe->fd >= FAKE_FD && fake->pending_count < FAKE_PENDING_MAX) {
+        fake->pending[fake->pending_count++] =
+            (struct fake_request){.user_data = sqe->user_data,
+                                  .address = sqe->address,
+                                  .length = sqe->length,
+                                  .offset = sqe->offset,
+                                  .fd = sqe->fd,
+                                  .opcode = sqe->opcode};
+    } /* else the engine's own polls, which nothing here makes ready */
+}
+
+static int
+fake_enter(void *context, int fd, uint32_t submit, uint32_t wait, uint32_t flags,
+           const void *arg, size_t arg_size)
+{
+    struct fake *fake = context;
+    (void)fd;
+    (void)flags;
+    (void)arg;
+    (void)arg_size;
+    fake->enters += 1;
+    if (fake->enter_errors_count != 0) {
+        fake->enter_errors_count -= 1;
+        return -fake->enter_errors[fake->enter_errors_count];
+    }
+    uint32_t head = *word(fake, SQ_HEAD);
+    uint32_t count = submit < fake->take_most ? submit : fake->take_most;
+    for (uint32_t i = 0; i < count; i++) {
+        take(fake, &fake->sqes[(head + i) & (fake->sq_entries - 1)]);
+    }
+    *word(fake, SQ_HEAD) = head + count;
+    fake->taken += count;
+    bool empty = *word(fake, CQ_HEAD) == *word(fake, CQ_TAIL);
+    return count == 0 && wait != 0 && empty ? -ETIME : (int)count;
+}
+
+/* --- calls ---------------------------------------------------------------------- */
+
+static int64_t
+scripted(struct fake *fake, long nr, const uint64_t args[6])
+{
+    struct fake_script *script = &fake->scripts[args[0] - FAKE_FD];
+    switch (nr) {
+    case __NR_fstat:
+        memset((void *)(uintptr_t)args[1], 0, sizeof(struct stat));
+        ((struct stat *)(uintptr_t)args[1])->st_mode = S_IFREG | 0600;
+        return 0;
+    case __NR_fcntl:
+        return 0;
+    case __NR_preadv2:
+        script->attempts += 1;
+        return script->attempt;
+    default:
+        script->plains += 1;
+        return script->plain;
+    }
+}
+
+static int64_t
+fake_call(void *context, long nr, const uint64_t args[6])
+{
+    struct fake *fake = context;
+    if (nr == __NR_close && args[0] == FAKE_RING_FD) {
+        fake->rings -= 1;
+        return 0;
+    }
+    if (args[0] >= FAKE_FD && args[0] < FAKE_FD + FAKE_FDS) {
+        return scripted(fake, nr, args);
+    }
+    return kernel_real.call(NULL, nr, args);
+}
+
+void
+fake_reset(struct fake *fake)
+{
+    memset(fake, 0, sizeof(*fake));
+    fake->maps_allowed = fake->take_most = UINT32_MAX;
+    fake->kernel = (struct kernel){.context = fake,
+                                   .call = fake_call,
+                                   .ring_setup = fake_setup,
+                                   .ring_enter = fake_enter,
+                                   .ring_register = fake_register,
+                                   .map = fake_map,
+                                   .unmap = fake_unmap};
+}

@@ -1,0 +1,69 @@
+/* A kernel in a box: an io_uring in plain memory whose completions the test decides.
+ *
+ * It stands behind the engine's function table. Descriptors from FAKE_FD on exist only
+ * here: what calls on them answer is scripted, by descriptor. Every other call goes to
+ * the real kernel, so eventfds and the like are real. Used by the driver only. */
+#ifndef SYSLET_FAKE_KERNEL_H
+#define SYSLET_FAKE_KERNEL_H
+
+#include "kernel.h"
+#include "uring.h"
+
+#include <stdbool.h>
+
+enum {
+    FAKE_FD = 100000,
+    FAKE_FDS = 64,
+    FAKE_PENDING_MAX = 1024,
+    FAKE_ERRORS_MAX = 8,
+    FAKE_RING_FD = 99999,
+    FAKE_CQ_ENTRIES = 4096,
+};
+
+struct fake_request { /* one that the kernel has taken and not answered */
+    uint64_t user_data;
+    uint64_t address, length, offset;
+    int32_t fd;
+    uint8_t opcode;
+};
+
+struct fake_script { /* what calls on one descriptor answer */
+    int64_t attempt; /* RWF_NOWAIT; -EAGAIN: a miss */
+    int64_t plain;   /* the call as a worker makes it */
+    uint32_t attempts, plains;
+};
+
+struct fake {
+    struct kernel kernel; /* its context is this struct */
+
+    /* What goes wrong; 0: nothing does. */
+    int setup_error, probe_error, notify_error;
+    uint32_t maps_allowed;             /* then mapping fails; UINT32_MAX: never */
+    int enter_errors[FAKE_ERRORS_MAX]; /* the next enters answer these */
+    uint32_t enter_errors_count;
+    uint32_t take_most;       /* entries per enter; UINT32_MAX: all */
+    uint32_t cancels_fail;    /* cancellations find nothing */
+    uint32_t cancels_ignored; /* cancellations are answered, requests stay */
+
+    /* What happened. */
+    uint32_t rings, maps; /* open now */
+    uint32_t enters, taken, cancelled;
+    struct fake_script scripts[FAKE_FDS];
+    struct fake_request pending[FAKE_PENDING_MAX];
+    uint32_t pending_count;
+
+    char *ring_memory;
+    struct sqe *sqes;
+    uint32_t sq_entries;
+};
+
+void fake_reset(struct fake *fake);
+/* Answers pending request `index`; it is pending no longer. */
+void fake_complete(struct fake *fake, uint32_t index, int32_t result);
+/* A completion that belongs to no request. */
+void fake_post(struct fake *fake, uint64_t user_data, int32_t result, uint32_t flags);
+/* Index of the pending request on that descriptor; -1: none. */
+int fake_find(const struct fake *fake, int32_t fd);
+void fake_overflow(struct fake *fake, bool on);
+
+#endif
