@@ -1,4 +1,4 @@
-"""The engine's tests drive the plain C engine through cffi; built here when it is old."""
+"""The plain C engine, driven through cffi; the driver is built when it is old."""
 
 from __future__ import annotations
 

@@ -173,6 +173,9 @@ fake_enter(void *context, int fd, uint32_t submit, uint32_t wait, uint32_t flags
     (void)arg;
     (void)arg_size;
     fake->enters += 1;
+    if (fake->enter_always != 0) {
+        return -fake->enter_always;
+    }
     if (fake->enter_errors_count != 0) {
         fake->enter_errors_count -= 1;
         return -fake->enter_errors[fake->enter_errors_count];

@@ -39,6 +39,7 @@ struct fake {
     /* What goes wrong; 0: nothing does. */
     int setup_error, probe_error, notify_error;
     uint32_t maps_allowed;             /* then mapping fails; UINT32_MAX: never */
+    int enter_always;                  /* every enter answers this */
     int enter_errors[FAKE_ERRORS_MAX]; /* the next enters answer these */
     uint32_t enter_errors_count;
     uint32_t take_most;       /* entries per enter; UINT32_MAX: all */
