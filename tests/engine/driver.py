@@ -218,3 +218,12 @@ class Engine:
     def close(self) -> None:
         res = lib.engine_close(self.c)
         assert res == 0, f"engine_close: {res}"
+
+
+def plain(nr: int, args: Sequence[int]) -> int:
+    """The call itself: a result or -errno."""
+    table = lib.real_kernel()
+    values = ffi.new(
+        "uint64_t[6]", [value & MASK for value in args] + [0] * (6 - len(args))
+    )
+    return int(table.call(table.context, nr, values))
