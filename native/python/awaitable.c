@@ -379,7 +379,7 @@ static void
 awaitable_finalize(struct awaitable *self)
 {
     PyObject *exception = PyErr_Occurred() ? exception_take() : NULL;
-    if (self->state == AWAIT_NEW && self->run != NULL &&
+    if (self->state == AWAIT_NEW && self->run != NULL && !self->is_wrapped &&
         PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "syslet '%U' was never awaited",
                          self->run->syslet->name) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
@@ -538,8 +538,19 @@ static PyGetSetDef flight_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
+/* As with coroutines: two tasks must not share one wait, whose end would be both's. */
+static PyObject *
+awaitable_await(struct awaitable *self)
+{
+    if (UNLIKELY(self->state == AWAIT_RUNNING || self->state == AWAIT_WAITING)) {
+        PyErr_SetString(PyExc_RuntimeError, "this flight is being awaited already");
+        return NULL;
+    }
+    return Py_NewRef(self);
+}
+
 static PyAsyncMethods awaitable_async = {
-    .am_await = PyObject_SelfIter,
+    .am_await = (unaryfunc)awaitable_await,
     .am_send = (sendfunc)awaitable_am_send,
 };
 

@@ -179,6 +179,8 @@ run_failure(const struct run *run)
         Py_DECREF(exception);
         return NULL;
     }
-    exception_raise(exception);
+    /* Not restored but raised: what is being handled becomes its __context__. */
+    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_DECREF(exception);
     return NULL;
 }

@@ -127,6 +127,7 @@ limit_time(PyObject *flight, PyObject *seconds)
     PyObject *function =
         module_attribute(&with_timeout, "syslet_loop.attach", "with_timeout");
     PyObject *limited = NULL;
+    ((struct awaitable *)flight)->is_wrapped = true;
     if (function != NULL) {
         limited = PyObject_CallFunctionObjArgs(function, flight, seconds, NULL);
     }

@@ -1,8 +1,8 @@
 """Every operation of the table, on every path, on both backends, beside the plain call.
 
-Each case of ops_cases.py is made twice in equal places: once the system call is made as
-it is, once by the engine; results and effects must be the same, and the path that was
-taken the one the table promises.
+Each case of ops_files.py and ops_net.py is made twice in equal places: once the system
+call is made as it is, once by the engine; results and effects must be the same, and the
+path that was taken the one the table promises.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ops_files  # noqa: F401  (fills CASES)
+import ops_net  # noqa: F401
 import pytest
 from driver import ASYNC, FSYNC, NUMBERS, SYNC, Engine, atom, ffi, lib, plain, plan
-from ops_cases import CASES, Box
+from ops_box import CASES, Box
 
 INLINE, RING, WORKER = 0, 1, 2
 PSEUDO = {"nop", "umem_add", "load", "buffer", "emit"}
