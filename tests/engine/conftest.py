@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "native" / "engine"
@@ -28,3 +32,17 @@ def build_if_old() -> None:
 
 
 build_if_old()
+
+
+@pytest.fixture(params=["uring", "epoll"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """An engine on the real kernel, with workers."""
+    from driver import Engine, lib  # which the line above had built
+
+    backend = {"uring": lib.BACKEND_URING, "epoll": lib.BACKEND_EPOLL}[request.param]
+    try:
+        engine = Engine(backend=backend, workers=-1)
+    except OSError as error:
+        pytest.skip(f"{request.param} is not to be had here: {error}")
+    yield engine
+    engine.close()

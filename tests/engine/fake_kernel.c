@@ -224,6 +224,10 @@ fake_call(void *context, long nr, const uint64_t args[6])
     if (args[0] >= FAKE_FD && args[0] < FAKE_FD + FAKE_FDS) {
         return scripted(fake, nr, args);
     }
+    bool copies = nr == __NR_process_vm_readv || nr == __NR_process_vm_writev;
+    if (copies && fake->memory_error != 0) {
+        return -fake->memory_error;
+    }
     return kernel_real.call(NULL, nr, args);
 }
 
