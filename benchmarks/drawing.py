@@ -53,11 +53,17 @@ async def with_asyncio(listener: socket.socket, count: int) -> None:
 
 
 def connect_many(pipe, port: int) -> None:
-    """The client process: on each number it receives, makes that many connections."""
+    """The client process: on each number it receives, makes that many connections.
+
+    Each waits until the server has closed it: a client that runs ahead would fill the
+    backlog, and what is measured then is how long the kernel waits to try again.
+    """
     while count := pipe.recv():
         for _ in range(count):
             with socket.create_connection(("127.0.0.1", port)) as sock:
                 sock.sendall(MESSAGE)
+                sock.shutdown(socket.SHUT_WR)
+                sock.recv(1)
         pipe.send(count)
 
 

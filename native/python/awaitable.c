@@ -354,6 +354,7 @@ awaitable_new(PyTypeObject *type, const struct awaitable_kind *kind)
     }
     self->kind = kind;
     self->state = AWAIT_NEW;
+    self->is_wrapped = false;
     return self;
 }
 

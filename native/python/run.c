@@ -127,6 +127,9 @@ run_traverse(struct run *run, visitproc visit, void *arg)
     for (uint32_t i = 0; i < run->kept_count; i++) {
         Py_VISIT(run->kept[i]);
     }
+    for (uint32_t i = 0; i < run->views_count; i++) {
+        Py_VISIT(run->views[i].obj);
+    }
     return 0;
 }
 
