@@ -28,7 +28,7 @@ def options() -> dict[str, list[str]]:
             "extra_link_args": flags,
         }
     flags = ["-O2", "-flto"]
-    # The asserts of the engine guard lifetimes; they are kept, they cost nothing to see.
+    # The asserts of the engine guard lifetimes: they are kept.
     return {
         "extra_compile_args": [*compile_args, *flags, "-UNDEBUG"],
         "extra_link_args": flags,

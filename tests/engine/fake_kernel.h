@@ -38,7 +38,7 @@ struct fake {
 
     /* What goes wrong; 0: nothing does. */
     int setup_error, probe_error, notify_error;
-    int memory_error; /* of process_vm_readv and process_vm_writev */
+    int memory_error;                  /* of process_vm_readv and process_vm_writev */
     uint32_t maps_allowed;             /* then mapping fails; UINT32_MAX: never */
     int enter_always;                  /* every enter answers this */
     int enter_errors[FAKE_ERRORS_MAX]; /* the next enters answer these */

@@ -1,0 +1,105 @@
+"""Syslets and waits that several tests of the binding use; no tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from syslet_loop import EventLoop, syslet
+
+PATIENCE_S = 20  # how long a test waits for what is certain to come
+
+
+@syslet
+def echo(s: Any, number: int) -> Any:
+    """Give a number as it came, without waiting."""
+    return s.nop(number)
+
+
+@syslet
+def read_file(s: Any, path: str, size: int = 65536) -> Any:
+    fd = s.openat(path, os.O_RDONLY)
+    data = s.read(fd, size)
+    s.close(fd)
+    return data
+
+
+@syslet
+def receive(s: Any, fd: int, size: int = 100) -> Any:
+    return s.recv(fd, size)
+
+
+@syslet
+def receive_into(s: Any, fd: int, memory: bytearray) -> Any:
+    return s.recv(fd, memory)
+
+
+@syslet
+def make_pipe(s: Any) -> Any:
+    reader, writer = s.pipe2()
+    return {"reader": reader, "writer": writer}
+
+
+@syslet
+def open_and_wait(s: Any, fd: int) -> Any:
+    """Hold a descriptor of its own while it waits."""
+    made = s.eventfd(0)
+    data = s.recv(fd, 100)
+    return made, data
+
+
+@syslet
+def lock_behind(s: Any, path: str, operation: int) -> Any:
+    """Wait on a worker thread until a lock is free."""
+    fd = s.openat(path, os.O_RDWR)
+    s.flock(fd, operation)
+    return fd
+
+
+def descriptors() -> set[int]:
+    """The open descriptors, without that of the listing itself."""
+    names = os.listdir("/proc/self/fd")
+    return {int(name) for name in names if os.path.exists(f"/proc/self/fd/{name}")}
+
+
+def current() -> EventLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, EventLoop)
+    return loop
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Turn the loop until something is so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def flying(count: int) -> None:
+    """Turn the loop until exactly so many flights are in the air."""
+    await until(lambda: current().stats()["flying"] == count)
+
+
+def in_process(
+    script: str, backend: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in a Python of its own, with warnings as errors."""
+    environ = {**os.environ, "SYSLET_LOOP_BACKEND": backend, **environment}
+    return subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-W", "error", "-c", script],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def check_process(script: str, backend: str = "", **environment: str) -> str:
+    """Run a script that must end well and say nothing on stderr; its output."""
+    done = in_process(script, backend, **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
