@@ -49,6 +49,7 @@ def test_its_names() -> None:
     flight = echo(1)
     assert (flight.__name__, flight.__qualname__) == ("echo", "echo")
     assert repr(flight) == "<flight of echo, not awaited>"
+    assert not [name for name in dir(flight) if name.startswith(("cr_", "gi_"))]
     flight.close()
     assert repr(flight) == "<flight of echo, done>"
 
