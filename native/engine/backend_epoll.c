@@ -18,7 +18,7 @@
 #include "attempt.h"
 #include "engine_private.h"
 
-enum { EVENTS_MAX = 64 };
+enum { EVENTS_MAX = 256 };
 
 static int64_t
 control(struct engine *engine, int command, int fd, uint32_t events, uint64_t data)
@@ -71,7 +71,7 @@ waiters_reach(struct engine *engine, int fd)
     if (count == engine->waiters_count) {
         return 0;
     }
-    struct flight **waiters = realloc(engine->waiters, count * sizeof(*waiters));
+    uint64_t *waiters = realloc(engine->waiters, count * sizeof(*waiters));
     if (waiters == NULL) {
         return -ENOMEM;
     }
@@ -83,13 +83,19 @@ waiters_reach(struct engine *engine, int fd)
 }
 
 static void
+stop_waiting(struct engine *engine, int fd, uint64_t data)
+{
+    if (engine->waiters[fd] == data) {
+        control(engine, EPOLL_CTL_DEL, fd, 0, 0);
+        engine->waiters[fd] = 0;
+    }
+}
+
+static void
 forget_wait(struct flight *flight)
 {
     struct engine *engine = flight->engine;
-    if (engine->waiters[flight->wait_fd] == flight) {
-        control(engine, EPOLL_CTL_DEL, flight->wait_fd, 0, 0);
-        engine->waiters[flight->wait_fd] = NULL;
-    }
+    stop_waiting(engine, flight->wait_fd, slot_user_data(flight));
     if (flight->own_fd >= 0) {
         engine_call(engine, __NR_close, (uint64_t)flight->own_fd, 0, 0, 0, 0, 0);
         flight->own_fd = -1;
@@ -97,27 +103,46 @@ forget_wait(struct flight *flight)
     slot_give(flight);
 }
 
-/* Two flights may wait for one fd, the set holds it once: the second waits on a
- * duplicate. */
+/* Two may wait for one fd, the set holds it once: the second waits on a duplicate,
+ * which is returned. */
 static int64_t
-add_duplicate(struct flight *flight, uint32_t events, uint64_t data)
+add_duplicate(struct engine *engine, int fd, uint32_t events, uint64_t data)
 {
-    struct engine *engine = flight->engine;
-    int64_t fd = engine_call(engine, __NR_fcntl, (uint64_t)flight->wait_fd,
-                             F_DUPFD_CLOEXEC, 0, 0, 0, 0);
-    if (fd < 0) {
-        return fd;
+    int64_t copy =
+        engine_call(engine, __NR_fcntl, (uint64_t)fd, F_DUPFD_CLOEXEC, 0, 0, 0, 0);
+    if (copy < 0) {
+        return copy;
     }
-    int64_t res = waiters_reach(engine, (int)fd);
+    int64_t res = waiters_reach(engine, (int)copy);
     if (res == 0) {
-        res = control(engine, EPOLL_CTL_ADD, (int)fd, events, data);
+        res = control(engine, EPOLL_CTL_ADD, (int)copy, events, data);
     }
     if (res < 0) {
-        engine_call(engine, __NR_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+        engine_call(engine, __NR_close, (uint64_t)copy, 0, 0, 0, 0, 0);
         return res;
     }
-    flight->own_fd = (int)fd;
-    flight->wait_fd = (int)fd;
+    return copy;
+}
+
+/* The fd is in the set, itself or as a duplicate (*own_fd). -errno: it is not. */
+static int
+add(struct engine *engine, int fd, int *own_fd, uint32_t events, uint64_t data)
+{
+    int64_t res = waiters_reach(engine, fd);
+    if (res < 0) {
+        return (int)res;
+    }
+    res = control(engine, EPOLL_CTL_ADD, fd, events, data);
+    if (res == -EEXIST) {
+        res = add_duplicate(engine, fd, events, data);
+        *own_fd = (int)res;
+        fd = (int)res;
+    }
+    if (res < 0) {
+        *own_fd = -1;
+        return (int)res;
+    }
+    engine->waiters[fd] = data;
     return 0;
 }
 
@@ -125,21 +150,19 @@ static bool
 epoll_await_fd(struct flight *flight)
 {
     struct engine *engine = flight->engine;
-    if (flight->limited || waiters_reach(engine, flight->wait_fd) < 0 ||
-        slot_take(flight) < 0) {
+    if (flight->limited || slot_take(flight) < 0) {
         return false;
     }
     uint32_t events = (uint16_t)flight->wait_mask | EPOLLONESHOT;
-    uint64_t data = slot_user_data(flight);
-    int64_t res = control(engine, EPOLL_CTL_ADD, flight->wait_fd, events, data);
-    if (res == -EEXIST) {
-        res = add_duplicate(flight, events, data);
-    }
+    int copy = -1;
+    int res = add(engine, flight->wait_fd, &copy, events, slot_user_data(flight));
     if (res < 0) { /* EPERM: a file; anything else: a worker will find out */
         slot_give(flight);
         return false;
     }
-    engine->waiters[flight->wait_fd] = flight;
+    if (copy >= 0) {
+        flight->own_fd = flight->wait_fd = copy;
+    }
     return true;
 }
 
@@ -195,6 +218,7 @@ static void
 epoll_event(struct engine *engine, const struct epoll_event *event, bool *watched)
 {
     struct flight *flight;
+    struct watch *watch;
     engine->stats.completed += 1;
     switch (tag_of(event->data.u64)) {
     case TAG_FLIGHT:
@@ -212,6 +236,15 @@ epoll_event(struct engine *engine, const struct epoll_event *event, bool *watche
     case TAG_INBOX:
         engine_drain_inbox(engine);
         return;
+    case TAG_POLL:
+        watch = slots_find(&engine->watch_slots, event->data.u64);
+        if (watch == NULL) {
+            engine->stats.stale += 1;
+            return;
+        }
+        watch_reported(watch, event->events);
+        return;
+    case TAG_POLL_WRITE:
     case TAG_IGNORE:
         return;
     }
@@ -237,6 +270,7 @@ static int
 epoll_wait_turn(struct engine *engine, int64_t timeout_ns, bool *watched)
 {
     struct epoll_event events[EVENTS_MAX];
+    watches_arm(engine);
     if (timeout_ns != 0) {
         engine_lock_release(engine);
     }
@@ -263,7 +297,7 @@ static int
 epoll_watch(struct engine *engine, int fd)
 {
     uint32_t before = (uint32_t)engine->watched_fd;
-    bool taken_over = before < engine->waiters_count && engine->waiters[before] != NULL;
+    bool taken_over = before < engine->waiters_count && engine->waiters[before] != 0;
     if (engine->watched_fd >= 0 && !taken_over) {
         control(engine, EPOLL_CTL_DEL, engine->watched_fd, 0, 0);
     }
@@ -271,11 +305,51 @@ epoll_watch(struct engine *engine, int fd)
     return fd < 0 ? 0 : (int)control(engine, EPOLL_CTL_ADD, fd, EPOLLIN, TAG_WATCH);
 }
 
+/* Edges, both ways at once: one registration per connection and no changes to it. */
+static int
+epoll_poll(struct watch *watch)
+{
+    static const uint32_t events[] = {
+        [WATCH_STREAM] = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        [WATCH_READ_ONCE] = EPOLLIN | EPOLLONESHOT,
+        [WATCH_WRITE_ONCE] = EPOLLOUT | EPOLLONESHOT,
+    };
+    if (watch->polled) {
+        return 0; /* the next edge of writability is reported anyway */
+    }
+    struct engine *engine = watch->engine;
+    uint64_t data = TAG_POLL | slots_mark(&engine->watch_slots, watch->slot);
+    int res = add(engine, watch->fd, &watch->own_fd, events[watch->kind], data);
+    watch->polled = res == 0;
+    return res;
+}
+
+static void
+epoll_unpoll(struct watch *watch)
+{
+    struct engine *engine = watch->engine;
+    if (watch->polled) {
+        int fd = watch->own_fd >= 0 ? watch->own_fd : watch->fd;
+        uint64_t data = TAG_POLL | slots_mark(&engine->watch_slots, watch->slot);
+        stop_waiting(engine, fd, data);
+        watch->polled = false;
+    }
+    if (watch->own_fd >= 0) {
+        engine_call(engine, __NR_close, (uint64_t)watch->own_fd, 0, 0, 0, 0, 0);
+        watch->own_fd = -1;
+    }
+}
+
+static void
+epoll_flush(struct engine *engine)
+{
+    engine->removals_due = false;
+}
+
 static bool
 epoll_pending(const struct engine *engine)
 {
-    (void)engine;
-    return false;
+    return engine->watches_due != NULL;
 }
 
 const struct backend_ops backend_epoll = {
@@ -290,4 +364,7 @@ const struct backend_ops backend_epoll = {
     .make_pollable = epoll_make_pollable,
     .watch = epoll_watch,
     .pending = epoll_pending,
+    .poll = epoll_poll,
+    .unpoll = epoll_unpoll,
+    .flush = epoll_flush,
 };

@@ -136,6 +136,108 @@ arm_poll(struct engine *engine, int fd, uint32_t multi, enum tag tag, bool *arme
     *armed = true;
 }
 
+/* --- watches --- */
+
+static int
+poll_add(struct watch *watch, enum tag tag, uint32_t mask, uint32_t multi)
+{
+    struct engine *engine = watch->engine;
+    struct sqe *sqe = ring_reserve(&engine->ring);
+    if (sqe == NULL) {
+        return -EBUSY;
+    }
+    sqe->opcode = RING_POLL_ADD;
+    sqe->fd = watch->fd;
+    sqe->op_flags = mask;
+    sqe->length = multi;
+    sqe->user_data = tag | slots_mark(&engine->watch_slots, watch->slot);
+    return 0;
+}
+
+static int
+uring_poll(struct watch *watch)
+{
+    static const uint32_t masks[] = {
+        [WATCH_STREAM] = POLLIN | POLLRDHUP,
+        [WATCH_READ_ONCE] = POLLIN,
+        [WATCH_WRITE_ONCE] = POLLOUT,
+    };
+    bool stream = watch->kind == WATCH_STREAM;
+    int res = 0;
+    if (!watch->polled) {
+        res =
+            poll_add(watch, TAG_POLL, masks[watch->kind], stream ? POLL_ADD_MULTI : 0);
+        watch->polled = res == 0;
+    }
+    if (res == 0 && stream && watch->write_wanted && !watch->write_polled) {
+        res = poll_add(watch, TAG_POLL_WRITE, POLLOUT, 0);
+        watch->write_polled = res == 0;
+    }
+    return res;
+}
+
+static void
+poll_remove(struct watch *watch, enum tag tag)
+{
+    struct engine *engine = watch->engine;
+    struct sqe *sqe = ring_reserve(&engine->ring);
+    if (sqe == NULL) {
+        engine->stats.stale += 1; /* it stays until it fires, and finds nobody */
+        return;
+    }
+    sqe->opcode = RING_ASYNC_CANCEL;
+    sqe->fd = -1;
+    sqe->address = tag | slots_mark(&engine->watch_slots, watch->slot);
+    sqe->user_data = TAG_IGNORE;
+    engine->removals_due = true;
+}
+
+static void
+uring_unpoll(struct watch *watch)
+{
+    if (watch->polled) {
+        poll_remove(watch, TAG_POLL);
+        watch->polled = false;
+    }
+    if (watch->write_polled) {
+        poll_remove(watch, TAG_POLL_WRITE);
+        watch->write_polled = false;
+    }
+}
+
+static void
+uring_flush(struct engine *engine)
+{
+    engine->removals_due = false;
+    ring_enter(&engine->ring, 0);
+}
+
+/* A poll that has ended is armed again, unless it failed: then the host's own call on
+ * the descriptor tells what is wrong. */
+static void
+reap_poll(struct engine *engine, const struct cqe *cqe)
+{
+    struct watch *watch = slots_find(&engine->watch_slots, cqe->user_data);
+    if (watch == NULL) {
+        engine->stats.stale += 1;
+        return;
+    }
+    bool ended = (cqe->flags & CQE_F_MORE) == 0;
+    bool failed = cqe->result < 0;
+    if (tag_of(cqe->user_data) == TAG_POLL_WRITE) {
+        watch->write_polled = false;
+        watch_reported(watch, failed ? POLLERR : POLLOUT | (uint32_t)cqe->result);
+        return;
+    }
+    if (ended) {
+        watch->polled = false;
+        if (watch->kind == WATCH_STREAM && !failed) {
+            watch_is_due(watch);
+        }
+    }
+    watch_reported(watch, failed ? POLLERR | POLLIN | POLLOUT : (uint32_t)cqe->result);
+}
+
 static void
 uring_reap(struct engine *engine, const struct cqe *cqe, bool *watched)
 {
@@ -160,6 +262,10 @@ uring_reap(struct engine *engine, const struct cqe *cqe, bool *watched)
     case TAG_INBOX:
         engine->inbox_armed = (cqe->flags & CQE_F_MORE) != 0;
         engine_drain_inbox(engine);
+        return;
+    case TAG_POLL:
+    case TAG_POLL_WRITE:
+        reap_poll(engine, cqe);
         return;
     case TAG_IGNORE:
         return;
@@ -215,6 +321,7 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
     if (engine->cancels_due) {
         cancel_again(engine);
     }
+    watches_arm(engine);
     arm_poll(engine, engine->inbox_fd, POLL_ADD_MULTI, TAG_INBOX, &engine->inbox_armed);
     arm_poll(engine, engine->watched_fd, 0, TAG_WATCH, &engine->watch_armed);
     int res = 0;
@@ -225,6 +332,7 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
         timeout_ns = 0;
     }
     bool incomplete = engine->cancels_due || !engine->inbox_armed ||
+                      engine->watches_due != NULL ||
                       (engine->watched_fd >= 0 && !engine->watch_armed);
     if (incomplete && (timeout_ns < 0 || timeout_ns > RING_RETRY_NS)) {
         timeout_ns = RING_RETRY_NS; /* the kernel took no more: soon again */
@@ -233,8 +341,10 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
         engine_lock_release(engine);
         res = ring_enter(ring, timeout_ns);
         engine_lock_acquire(engine);
+        engine->removals_due = false;
     } else if (ring_wants_enter(ring)) {
         res = ring_enter(ring, 0);
+        engine->removals_due = false;
     }
     while (ring_next(ring, &cqe)) {
         uring_reap(engine, &cqe, watched);
@@ -270,7 +380,7 @@ static bool
 uring_pending(const struct engine *engine)
 {
     return ring_wants_enter(&engine->ring) || engine->cancels_due ||
-           !engine->inbox_armed;
+           !engine->inbox_armed || engine->watches_due != NULL;
 }
 
 const struct backend_ops backend_uring = {
@@ -285,4 +395,7 @@ const struct backend_ops backend_uring = {
     .make_pollable = uring_make_pollable,
     .watch = uring_watch,
     .pending = uring_pending,
+    .poll = uring_poll,
+    .unpoll = uring_unpoll,
+    .flush = uring_flush,
 };

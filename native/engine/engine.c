@@ -78,72 +78,31 @@ engine_ready(struct engine *engine, struct flight *flight)
     queue_push(&engine->ready, flight);
 }
 
-static int
-slots_grow(struct engine *engine)
-{
-    uint32_t count = engine->slots_count ? engine->slots_count * 2 : 64;
-    if (count > FLIGHTS_MAX * 2) {
-        return -ENOMEM;
-    }
-    struct slot *slots = realloc(engine->slots, count * sizeof(*slots));
-    if (slots == NULL) {
-        return -ENOMEM;
-    }
-    for (uint32_t i = engine->slots_count; i < count; i++) {
-        slots[i] = (struct slot){.generation = 1, .next_free = i + 1};
-    }
-    slots[count - 1].next_free = SLOT_NONE;
-    engine->slots_free = engine->slots_count;
-    engine->slots = slots;
-    engine->slots_count = count;
-    return 0;
-}
-
 int
 slot_take(struct flight *flight)
 {
     struct engine *engine = flight->engine;
     assert(flight->slot == SLOT_NONE);
-    if (engine->slots_free == SLOT_NONE && slots_grow(engine) < 0) {
-        return -ENOMEM;
-    }
-    struct slot *slot = &engine->slots[engine->slots_free];
-    flight->slot = engine->slots_free;
-    flight->generation = slot->generation;
-    engine->slots_free = slot->next_free;
-    slot->flight = flight;
-    return 0;
+    return slots_take(&engine->slots, flight, &flight->slot);
 }
 
 void
 slot_give(struct flight *flight)
 {
-    struct engine *engine = flight->engine;
-    struct slot *slot = &engine->slots[flight->slot];
-    assert(slot->flight == flight);
-    slot->flight = NULL;
-    slot->generation += 1;
-    slot->next_free = engine->slots_free;
-    engine->slots_free = flight->slot;
+    slots_give(&flight->engine->slots, flight->slot);
     flight->slot = SLOT_NONE;
 }
 
 uint64_t
 slot_user_data(const struct flight *flight)
 {
-    return TAG_FLIGHT | (uint64_t)flight->slot << 4 | flight->generation << 24;
+    return TAG_FLIGHT | slots_mark(&flight->engine->slots, flight->slot);
 }
 
 struct flight *
 slot_find(struct engine *engine, uint64_t user_data)
 {
-    uint32_t index = (uint32_t)(user_data >> 4) & 0xfffff;
-    if (index >= engine->slots_count) {
-        return NULL;
-    }
-    struct slot *slot = &engine->slots[index];
-    bool current = (slot->generation & 0xffffffffff) == user_data >> 24;
-    return current ? slot->flight : NULL;
+    return slots_find(&engine->slots, user_data);
 }
 
 /* --- small things ------------------------------------------------------------------- */
@@ -283,7 +242,8 @@ engine_create(struct engine **out, const struct kernel *kernel, const struct hos
         engine->options.sq_entries = SQ_ENTRIES;
     }
     engine->forks = fork_generation;
-    engine->slots_free = SLOT_NONE;
+    slots_open(&engine->slots, FLIGHTS_MAX * 2);
+    slots_open(&engine->watch_slots, WATCHES_MAX);
     engine->watched_fd = engine->epoll_fd = engine->ring.fd = -1;
     engine->pollable_fd = -1;
     int64_t fd =
@@ -385,7 +345,8 @@ free_memory(struct engine *engine)
             free(flight);
         }
     }
-    free(engine->slots);
+    slots_close(&engine->slots);
+    watches_close(engine);
     free(engine);
 }
 

@@ -18,6 +18,7 @@
 
 #include "kernel.h"
 #include "program.h"
+#include "watch.h"
 
 struct engine;
 struct flight;
@@ -95,6 +96,8 @@ struct host {
     void (*landed)(void *context, struct flight *flight);
     /* A PSEUDO_EMIT atom ran. true: go on; false: pause until flight_resume. */
     bool (*emitted)(void *context, struct flight *flight, uint64_t report);
+    /* A watch saw something; see watch.h. NULL: the host has no watches. */
+    void (*watched)(void *context, struct watch *watch, uint32_t mask);
     /* Around calls that may block or move much, and around waiting. May be NULL. */
     void (*lock_release)(void *context);
     void (*lock_acquire)(void *context);

@@ -7,7 +7,9 @@
 #include "engine.h"
 #include "flight.h"
 #include "ring.h"
+#include "slots.h"
 #include "trap.h"
+#include "watch.h"
 #include "worker.h"
 
 enum { SIZE_CLASSES = 10, SIZE_CLASS_FIRST = 11 }; /* 2 KiB ... 1 MiB */
@@ -31,16 +33,14 @@ struct backend_ops { /* how a miss waits; one implementation per backend */
     int (*make_pollable)(struct engine *engine); /* sets engine->pollable_fd */
     int (*watch)(struct engine *engine, int fd);
     bool (*pending)(const struct engine *engine);
+    /* Arms what the watch wants. -EBUSY: not now; other errors: it cannot be polled. */
+    int (*poll)(struct watch *watch);
+    void (*unpoll)(struct watch *watch);  /* what is armed for it is to end */
+    void (*flush)(struct engine *engine); /* and has ended when this returns */
 };
 
 extern const struct backend_ops backend_uring;
 extern const struct backend_ops backend_epoll;
-
-struct slot {
-    struct flight *flight; /* borrowed; NULL: free */
-    uint64_t generation;
-    uint32_t next_free;
-};
 
 struct engine {
     /* What every flight touches comes first, in few cache lines. */
@@ -61,14 +61,16 @@ struct engine {
 
     uint32_t forks; /* fork_generation at creation: another one in a forked child */
     int backend_errno;
-    int epoll_fd;            /* owned; epoll backend */
-    struct flight **waiters; /* owned; epoll backend: by fd, who waits; else NULL */
+    int epoll_fd;      /* owned; epoll backend */
+    uint64_t *waiters; /* owned; epoll backend: by fd, user_data of who waits, or 0 */
     uint32_t waiters_count;
     int pollable_fd;    /* owned by the backend; -1: nobody asked for it */
     int inbox_fd;       /* owned: eventfd the workers and engine_wake write to */
     int watched_fd;     /* borrowed from the host; -1 */
-    struct slot *slots; /* owned */
-    uint32_t slots_count, slots_free;
+    struct slots slots; /* of flights */
+    struct slots watch_slots;
+    struct watch *watches_due, *watches_armed; /* list heads; borrowed */
+    bool removals_due; /* ends of watches that the kernel has not yet been told */
     struct engine_options options;
     struct ring ring;
     struct workers workers;
@@ -121,11 +123,25 @@ struct flight *queue_pop(struct flight_queue *queue);
 
 /* user_data of requests: what it is, whose it is, and the generation of the slot, so
  * that a stale completion finds nobody. */
-enum tag { TAG_FLIGHT = 1, TAG_WATCH = 2, TAG_INBOX = 3, TAG_IGNORE = 4 };
+enum tag {
+    TAG_FLIGHT = 1,
+    TAG_WATCH = 2, /* the host's watched fd */
+    TAG_INBOX = 3,
+    TAG_IGNORE = 4,
+    TAG_POLL = 5,       /* a watch, for reading or once */
+    TAG_POLL_WRITE = 6, /* a stream's watch, for writing */
+};
 int slot_take(struct flight *flight); /* -ENOMEM */
 void slot_give(struct flight *flight);
 uint64_t slot_user_data(const struct flight *flight);
 struct flight *slot_find(struct engine *engine, uint64_t user_data); /* NULL: stale */
+
+/* watch.c */
+void watches_arm(struct engine *engine); /* before each wait */
+void watch_reported(struct watch *watch, uint32_t mask);
+void watch_is_due(struct watch *watch); /* its poll ended by itself */
+void watches_close(struct engine *engine);
+
 static inline enum tag
 tag_of(uint64_t user_data)
 {

@@ -98,7 +98,6 @@ struct flight {
     int own_fd; /* epoll backend: owned; the timerfd of a sleep, a duplicate; -1 */
 
     uint32_t slot;        /* in the engine's table while in the ring, else SLOT_NONE */
-    uint64_t generation;  /* of that slot */
     struct iovec *vector; /* owned: rest of a vectored transfer */
     uint32_t fds_count;
 

@@ -27,6 +27,7 @@ enum {
     /* One engine. */
     FLIGHTS_MAX = 1 << 16,    /* in the air at once: then EAGAIN */
     FLIGHTS_POOLED_MAX = 512, /* landed flights kept for reuse, per size class */
+    WATCHES_MAX = 1 << 20,    /* descriptors watched at once: then ENOMEM */
     SQ_ENTRIES = 256,
     CQ_ENTRIES = 4096,
     WORKERS_MAX = 32,           /* threads; more jobs wait in the queue */

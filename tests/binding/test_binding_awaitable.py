@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import gc
+import os
 import inspect
 import socket
 import sys
@@ -114,6 +115,7 @@ def test_send_runs_it(run: Run) -> None:
         with pytest.raises(TypeError, match="can't send non-None value"):
             flight.send(1)
         assert step(flight) == 9
+        assert not os.path.exists("/nothing")  # now the kernel knows without looking
         with pytest.raises(FileNotFoundError):
             read_file("/nothing").send(None)
 

@@ -1,0 +1,174 @@
+/* Watches: the host's own descriptors, see watch.h. The engine's thread only. */
+#include "watch.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+
+#include "engine_private.h"
+
+static struct watch **
+list_of(struct engine *engine, enum watch_place place)
+{
+    return place == WATCH_DUE ? &engine->watches_due : &engine->watches_armed;
+}
+
+static void
+leave_list(struct watch *watch)
+{
+    struct watch **head = list_of(watch->engine, watch->place);
+    if (watch->previous != NULL) {
+        watch->previous->following = watch->following;
+    } else {
+        *head = watch->following;
+    }
+    if (watch->following != NULL) {
+        watch->following->previous = watch->previous;
+    }
+    watch->previous = watch->following = NULL;
+}
+
+static void
+join_list(struct watch *watch, enum watch_place place)
+{
+    struct watch **head = list_of(watch->engine, place);
+    watch->place = place;
+    watch->previous = NULL;
+    watch->following = *head;
+    if (*head != NULL) {
+        (*head)->previous = watch;
+    }
+    *head = watch;
+}
+
+static void
+move(struct watch *watch, enum watch_place place)
+{
+    if (watch->place != place) {
+        leave_list(watch);
+        join_list(watch, place);
+    }
+}
+
+void
+watch_init(struct watch *watch)
+{
+    *watch = (struct watch){.fd = -1, .own_fd = -1, .slot = SLOT_NONE};
+}
+
+int
+watch_begin(struct watch *watch, struct engine *engine, int fd, enum watch_kind kind)
+{
+    assert(watch->place == WATCH_IDLE && fd >= 0);
+    int res = slots_take(&engine->watch_slots, watch, &watch->slot);
+    if (res < 0) {
+        return res;
+    }
+    watch->engine = engine;
+    watch->fd = fd;
+    watch->kind = kind;
+    watch->write_wanted = kind == WATCH_WRITE_ONCE;
+    join_list(watch, WATCH_DUE);
+    return 0;
+}
+
+void
+watch_write(struct watch *watch)
+{
+    assert(watch->place != WATCH_IDLE && watch->kind == WATCH_STREAM);
+    if (!watch->write_wanted) {
+        watch->write_wanted = true;
+        move(watch, WATCH_DUE);
+    }
+}
+
+static void
+detach(struct watch *watch)
+{
+    leave_list(watch);
+    slots_give(&watch->engine->watch_slots, watch->slot);
+    watch->slot = SLOT_NONE;
+    watch->place = WATCH_IDLE;
+    watch->polled = watch->write_polled = watch->write_wanted = false;
+    watch->engine = NULL;
+}
+
+void
+watch_end(struct watch *watch)
+{
+    if (watch->place == WATCH_IDLE) {
+        return;
+    }
+    if (!engine_is_forked(watch->engine)) {
+        watch->engine->backend->unpoll(watch);
+    }
+    detach(watch);
+}
+
+void
+watch_flush(struct engine *engine)
+{
+    if (engine->removals_due && !engine_is_forked(engine)) {
+        engine->backend->flush(engine);
+    }
+}
+
+void
+watches_arm(struct engine *engine)
+{
+    struct watch *watch = engine->watches_due;
+    while (watch != NULL) {
+        struct watch *following = watch->following;
+        int res = engine->backend->poll(watch);
+        if (res == 0) {
+            move(watch, WATCH_ARMED);
+        } else if (res != -EBUSY) { /* the host's own call will say what it is */
+            watch_reported(watch, POLLERR | POLLIN | POLLOUT);
+        }
+        watch = following;
+    }
+}
+
+void
+watch_reported(struct watch *watch, uint32_t mask)
+{
+    struct engine *engine = watch->engine;
+    if (mask & (POLLOUT | POLLERR | POLLHUP)) {
+        watch->write_wanted = false;
+    }
+    if (watch->kind != WATCH_STREAM) {
+        engine->backend->unpoll(watch);
+        detach(watch);
+    } else if (watch->place == WATCH_DUE && (mask & POLLERR) && !watch->polled) {
+        move(watch, WATCH_ARMED); /* not polled again: it would fail for ever */
+    }
+    engine->host.watched(engine->host.context, watch, mask);
+}
+
+void
+watch_is_due(struct watch *watch)
+{
+    move(watch, WATCH_DUE);
+}
+
+static void
+detach_all(struct watch *watch)
+{
+    while (watch != NULL) {
+        struct watch *following = watch->following;
+        if (!engine_is_forked(watch->engine)) {
+            watch->engine->backend->unpoll(watch);
+        }
+        detach(watch);
+        watch = following;
+    }
+}
+
+void
+watches_close(struct engine *engine)
+{
+    detach_all(engine->watches_due);
+    detach_all(engine->watches_armed);
+    slots_close(&engine->watch_slots);
+}

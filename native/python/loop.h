@@ -1,0 +1,219 @@
+/* What the files of the native loop share: handles, the core of a loop, and sources.
+ *
+ * The loop is a Python type that derives from asyncio's selector loop; what runs per
+ * callback or per packet is here. Its state is a Core object that the loop owns: the
+ * ready queue, the timers, the readers, the engine, and the list of sources. A source
+ * is anything with a watched descriptor: a transport, a listener, a waiting socket
+ * call. All of it runs on the loop's thread with the interpreter's lock held; only
+ * call_soon_threadsafe comes from elsewhere, with the lock as well.
+ *
+ * Order of a tick (tick.c): wait and collect → timers that are due → run what is ready
+ * now. Nothing runs from inside the collecting. */
+#ifndef SYSLET_LOOP_H
+#define SYSLET_LOOP_H
+
+#include "module.h"
+
+struct core;
+
+/* --- handles (handle.c) -------------------------------------------------------- */
+
+/* The slots of asyncio.Handle, checked at import; the weak reference list comes after
+ * them on 3.11 and before the object from 3.12 on. */
+struct handle {
+    PyObject_HEAD PyObject *args; /* owned, all of them; NULL: not set */
+    PyObject *callback;
+    PyObject *cancelled;
+    PyObject *context;
+    PyObject *loop;
+    PyObject *repr;
+    PyObject *source_traceback;
+#if PY_VERSION_HEX < 0x030c0000
+    PyObject *weakrefs;
+#endif
+};
+
+enum { TIMER_NOT_SCHEDULED = -1 };
+
+struct timer { /* asyncio.TimerHandle's slots, and ours */
+    struct handle base;
+    PyObject *scheduled;
+    PyObject *when;
+    double deadline;  /* seconds, of the loop's clock */
+    Py_ssize_t index; /* in the heap; TIMER_NOT_SCHEDULED */
+};
+
+extern PyTypeObject *Handle_Type; /* owned for ever: made at import */
+extern PyTypeObject *TimerHandle_Type;
+
+int handles_init(PyObject *module);
+/* New handles. context: NULL means a copy of the current one. args: borrowed array. */
+struct handle *handle_new(PyObject *loop, PyObject *callback, PyObject *const *args,
+                          Py_ssize_t count, PyObject *context);
+struct timer *timer_new(PyObject *loop, PyObject *callback, PyObject *const *args,
+                        Py_ssize_t count, PyObject *context);
+int handle_note_stack(struct handle *handle); /* debug mode: where it was made */
+/* 0; -1: SystemExit or KeyboardInterrupt is set. Other exceptions are reported. */
+int handle_run(struct handle *handle);
+static inline bool
+handle_is_cancelled(const struct handle *handle)
+{
+    return handle->cancelled == Py_True;
+}
+
+/* --- sources (source.c) --------------------------------------------------------- */
+
+struct source;
+
+struct source_kind {
+    const char *name;
+    enum watch_kind watch;
+    /* Handles what was seen (a mask of POLLIN and so on), or goes on by itself. -1:
+     * SystemExit or KeyboardInterrupt is set. The object is alive meanwhile. */
+    int (*ready)(struct source *source, uint32_t events);
+    /* The loop is being closed: nothing will be seen any more. */
+    void (*lost)(struct source *source);
+};
+
+struct source {
+    struct watch watch;             /* first: the engine gives it back */
+    const struct source_kind *kind; /* borrowed: constant */
+    PyObject *object;               /* borrowed: the object that it is a part of */
+    struct core *core;              /* borrowed from the object's loop */
+    struct source *previous; /* the core's list, which owns a reference to object */
+    struct source *following;
+    int fd;          /* borrowed from the object */
+    uint32_t events; /* seen, not yet handled */
+    bool listed;     /* in the core's list */
+    bool queued;     /* in the ready queue, which owns a reference */
+};
+
+void source_init(struct source *source, const struct source_kind *kind,
+                 PyObject *object);
+/* From now on it is watched, and the core keeps the object alive. -1: MemoryError. */
+int source_open(struct source *source, struct core *core, int fd);
+void source_want_write(struct source *source); /* report when there is room */
+/* Ends the watch; may free the object unless the caller holds a reference. */
+void source_close(struct source *source);
+/* Before the file is closed: no poll of ours may hold it any more. */
+void source_flush(struct core *core);
+/* Has ready() called in this or the next tick with these events. -1: MemoryError. */
+int source_queue(struct source *source, uint32_t events);
+/* host->watched. */
+void source_watched(void *context, struct watch *watch, uint32_t mask);
+/* The core has a new engine: watches begin again. -1: MemoryError. */
+int sources_begin(struct core *core);
+void sources_lose_all(struct core *core); /* the loop is closed */
+
+/* --- the core (core.c) ----------------------------------------------------------- */
+
+/* The ready queue holds handles (of ours or asyncio's) and sources: a pointer to a
+ * source has its lowest bit set. Each entry owns a reference. */
+typedef uintptr_t entry_t;
+
+enum { ENTRY_SOURCE = 1 };
+
+struct reader {      /* what add_reader and add_writer registered for one fd */
+    PyObject *read;  /* owned handle; NULL: none */
+    PyObject *write; /* owned handle; NULL: none */
+};
+
+struct core {
+    PyObject_HEAD PyObject *loop; /* borrowed: the loop owns the core */
+    struct engine_object *engine; /* owned; NULL: not needed so far */
+
+    entry_t *ready; /* owned: a ring of ready_mask + 1 entries */
+    uint32_t ready_head, ready_count, ready_mask;
+
+    struct timer **timers; /* owned: a heap by deadline, each an owned reference */
+    Py_ssize_t timers_count, timers_room;
+    uint64_t *timers_order; /* owned: parallel to the heap; first come, first served */
+    uint64_t timers_next;
+
+    struct source *sources; /* list head: all that are open */
+
+    int readers_fd;         /* owned: epoll set of add_reader; -1: none yet */
+    struct reader *readers; /* owned: by fd */
+    uint32_t readers_room, readers_count;
+
+    struct source **holders; /* owned: by fd, the transport that has it; NULL */
+    uint32_t holders_room;
+
+    PyObject *buffer;     /* owned bytes: what transports receive into; NULL */
+    uint32_t buffer_kept; /* times that a protocol kept it: see stream.c */
+
+    bool closed, debug, stopping;
+    bool time_replaced; /* loop.time was set or overridden: Python is asked */
+    bool asleep;        /* the loop's thread waits: others must wake it */
+};
+
+extern PyTypeObject Core_Type;
+
+struct core *core_new(PyObject *loop);
+PyObject *core_engine(struct core *core); /* borrowed; made if needed; NULL */
+/* Steals a reference to handle; -1: MemoryError, and the reference is gone. */
+int core_push(struct core *core, PyObject *handle);
+int core_push_source(struct core *core, struct source *source);
+void core_wake(struct core *core);   /* after a push from another thread */
+double core_time(struct core *core); /* -1.0 and an exception: loop.time failed */
+
+/* The descriptors of transports, for add_reader's check. -1: MemoryError. */
+int core_hold_fd(struct core *core, int fd, struct source *source);
+void core_drop_fd(struct core *core, int fd, const struct source *source);
+
+/* --- timers (timers.c) ------------------------------------------------------------ */
+
+int timers_push(struct core *core, struct timer *timer);    /* a new reference; -1 */
+void timers_remove(struct core *core, struct timer *timer); /* gives it up */
+/* Moves what is due into the ready queue; -1: MemoryError. */
+int timers_due(struct core *core);
+void timers_clear(struct core *core);
+
+/* --- readers (readers.c) ----------------------------------------------------------- */
+
+PyObject *readers_add(struct core *core, PyObject *const *args, Py_ssize_t count,
+                      bool write); /* a new reference to the handle */
+PyObject *readers_remove(struct core *core, PyObject *file, bool write);
+int readers_collect(struct core *core); /* what is ready into the queue; -1 */
+void readers_clear(struct core *core);
+int file_number(PyObject *file); /* as selectors does it; -1: exception */
+
+/* --- the loop (loop.c, tick.c) ------------------------------------------------------ */
+
+extern PyTypeObject *Loop_Type; /* made at import */
+extern Py_ssize_t loop_core_offset;
+
+int loop_init(PyObject *module);
+static inline struct core *
+loop_core(PyObject *loop) /* borrowed */
+{
+    return *(struct core **)((char *)loop + loop_core_offset);
+}
+/* The core of a loop that is one of ours; NULL: TypeError. */
+struct core *loop_core_checked(PyObject *loop);
+PyObject *loop_create_future(PyObject *loop);     /* new */
+PyObject *core_run(struct core *core, bool once); /* None; NULL: exception */
+
+/* --- transports ----------------------------------------------------------------------- */
+
+int address_init(PyObject *module);
+int transports_init(PyObject *module); /* the types of stream.c and listener.c */
+int sock_init(PyObject *module);       /* sock.c */
+
+/* address.c: socket addresses, as the socket module shows them. */
+struct sockaddr_storage;
+PyObject *address_to_object(const struct sockaddr_storage *address, unsigned length);
+/* 1: done; 0: not a form that is known here, ask the socket object; -1: exception. */
+int address_from_object(int family, PyObject *object, struct sockaddr_storage *address,
+                        unsigned *length);
+
+/* The descriptor of a socket.socket; -1 and ValueError or TypeError otherwise. */
+int socket_number(PyObject *sock);
+
+/* Calls syslet_loop.reports.<name>(arguments…): everything that is said about errors
+ * is said in Python. -1: SystemExit or KeyboardInterrupt, or what the report raised. */
+int report(const char *name, PyObject *const *args, Py_ssize_t count);
+/* The exception that is set is one that ends the loop's run. */
+bool exception_is_fatal(void);
+
+#endif
