@@ -1,10 +1,10 @@
-"""The event loop: asyncio's own machinery around a wait in our engine.
+"""The event loop: asyncio's selector loop with a native half.
 
-`EventLoop` inherits everything that happens once per connection or per loop from
-asyncio's selector loop; what it replaces is the wait. Until the first flight that wait
-is a plain epoll. From then on it is one turn of the engine: submit, wait in the ring
-(which also watches the selector's epoll fd), resume flights in C. Programs come here
-through policy.py; attach.py asks for the engine. Nothing here knows an operation.
+`EventLoop` inherits what happens once per connection or per loop from asyncio; what
+runs per callback or packet (scheduling, timers, ticks, transports, socket calls) is in
+C, in `_native.Loop`. Its wait is one turn of the engine: submit, wait in the ring,
+collect what transports and readers wait for, resume flights. The engine is made when
+first needed. Programs come here through policy.py; attach.py asks for the engine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
+import sys
 import threading
+from asyncio import events
 from typing import TYPE_CHECKING, Any
 
 from . import _native
@@ -66,34 +68,47 @@ def retire(engine: _native.Engine) -> None:
     engine.loop = engine.flush = None
 
 
-class RingSelector(selectors.EpollSelector):
-    """An epoll selector that waits inside the engine once there is one."""
+class Readers:
+    """What stands for asyncio's selector: it tells what add_reader registered.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.engine: _native.Engine | None = None
+    Nothing waits here; the engine does.
+    """
 
-    def select(self, timeout: float | None = None) -> Any:
-        """As selectors.EpollSelector.select; flights run meanwhile."""
-        if self.engine is None:
-            return super().select(timeout)
-        if self.engine.turn(timeout):
-            return super().select(0)
-        return []
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+
+    def get_key(self, fd: int) -> selectors.SelectorKey:
+        """As a selector's. Raises KeyError for a descriptor that is not registered."""
+        read, write = self._loop._reader_of(fd)
+        if read is None and write is None:
+            raise KeyError(f"{fd!r} is not registered")
+        reading = selectors.EVENT_READ if read is not None else 0
+        writing = selectors.EVENT_WRITE if write is not None else 0
+        return selectors.SelectorKey(fd, fd, reading | writing, (read, write))
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 if TYPE_CHECKING:
 
-    class _Base(asyncio.SelectorEventLoop):
+    class _Base(_native.Loop, asyncio.SelectorEventLoop):
         """What asyncio's own loops use of their base, which its stubs leave out."""
 
         _thread_id: int | None
+        _csock: Any
 
+        def __init__(self, selector: Any) -> None: ...
         def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
+        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
+        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+        def _make_self_pipe(self) -> None: ...
+        def _close_self_pipe(self) -> None: ...
 
 else:
-    _Base = asyncio.SelectorEventLoop
+    _Base = _native.Loop
 
 
 class EventLoop(_Base):
@@ -103,11 +118,37 @@ class EventLoop(_Base):
     Raises ValueError if SYSLET_LOOP_BACKEND names no backend.
     """
 
+    # Every attribute that asyncio's constructors set, so that there is no dictionary:
+    # method calls on a loop without one are faster (docs/rationale.md).
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_backend_wanted",
+        "_clock_resolution",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_csock",
+        "_current_handle",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_internal_fds",
+        "_old_agen_hooks",
+        "_selector",
+        "_signal_handlers",
+        "_ssock",
+        "_task_factory",
+        "_thread_id",
+        "_timer_cancelled_count",
+        "_transports",
+        "_unix_server_sockets",
+        "slow_callback_duration",
+    )
+
     def __init__(self) -> None:
         self._closed = True  # for __del__, if the next lines fail
         self._backend_wanted = chosen_backend()
-        self._ring = RingSelector()
-        super().__init__(self._ring)
+        super().__init__(Readers(self))
 
     # The engine.
 
@@ -120,35 +161,39 @@ class EventLoop(_Base):
         still has flights in the air, or when the loop is closed.
         """
         self._check_closed()
-        engine = self._ring.engine
+        engine = self._engine
         if engine is not None and engine.is_mine:
             return engine
         if self._thread_id not in (None, threading.get_ident()):
             raise RuntimeError("this loop runs in another thread: its engine is there")
         self._leave_thread()
+        return self._need_engine()
+
+    def _make_engine(self) -> _native.Engine:
+        """A new engine, for the native half, which keeps it."""
         engine = new_engine(self, self._backend_wanted)
-        engine.watch(self._ring.fileno())
-        self._ring.engine = engine
+        if self._thread_id is not None:
+            _native.set_current(engine)
         return engine
 
     def _leave_thread(self) -> None:
         """Give up the engine of a thread that ran this loop before."""
-        engine = self._ring.engine
+        engine = self._engine
         if engine is not None and not engine.is_mine:
             retire(engine)
-            self._ring.engine = None
+            self._engine = None
 
     @property
     def backend(self) -> str:
         """How misses wait: 'uring' or 'epoll'."""
-        return (self._ring.engine or self.engine).backend
+        return (self._engine or self.engine).backend
 
     def stats(self) -> dict[str, int]:
         """Counters since the engine was made, by name; docs/design.md explains them.
 
-        May be called from any thread once the loop has had a flight.
+        May be called from any thread once the loop has an engine.
         """
-        return (self._ring.engine or self.engine).stats()
+        return (self._engine or self.engine).stats()
 
     # Running and closing.
 
@@ -157,11 +202,34 @@ class EventLoop(_Base):
         self._check_closed()
         self._check_running()
         self._leave_thread()
-        previous = _native.set_current(self._ring.engine)
+        previous = _native.set_current(self._engine)
+        hooks = sys.get_asyncgen_hooks()
         try:
-            super().run_forever()
+            self._set_coroutine_origin_tracking(self._debug)
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook,
+                finalizer=self._asyncgen_finalizer_hook,
+            )
+            events._set_running_loop(self)
+            self._run_until_stopped()
         finally:
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
             _native.set_current(previous)
+
+    def _run_until_stopped(self) -> None:
+        """Ticks in C, unless a program has put its own tick in their place."""
+        if getattr(self._run_once, "__func__", None) is None:
+            self._run_ticks()
+            return
+        while True:
+            self._run_once()
+            if self._stopping:
+                return
 
     def close(self) -> None:
         """Cancel what is in the air, wait until it has landed, and close the loop.
@@ -169,9 +237,26 @@ class EventLoop(_Base):
         Raises RuntimeError while the loop runs, or when flights are in the air that
         were started in another thread.
         """
-        engine = self._ring.engine
+        engine = self._engine
         if engine is not None and not self.is_running() and not self.is_closed():
             engine.close()
             engine.loop = None
-            self._ring.engine = None
+            self._engine = None
         super().close()
+        self._let_go()
+
+    # Waking up: the engine does it, so a pipe is made only for Python's signal
+    # handlers, which can write to nothing else.
+
+    def _make_self_pipe(self) -> None:
+        self._ssock = self._csock = None
+
+    def _close_self_pipe(self) -> None:
+        if self._csock is not None:
+            super()._close_self_pipe()
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
+        """As asyncio: call `callback(*args)` in the loop when the signal comes."""
+        if self._csock is None and not self._closed:
+            super()._make_self_pipe()
+        super().add_signal_handler(sig, callback, *args)

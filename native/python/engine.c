@@ -4,7 +4,7 @@
  * or attach.py on somebody else's loop. The lock is released only by the engine's own
  * hooks. What landings run inside a turn is limited to waking futures; leases of
  * orphans are given back when the turn is over. */
-#include "module.h"
+#include "loop.h"
 
 #include <errno.h>
 #include <math.h>
@@ -148,25 +148,37 @@ read_timeout(PyObject *value, int64_t *timeout_ns)
     return 0;
 }
 
-static PyObject *
-engine_turn_method(struct engine_object *self, PyObject *timeout)
+int
+engine_take_turn(struct engine_object *self, int64_t timeout_ns, bool *watched)
 {
-    int64_t timeout_ns;
-    if (!is_usable(self) || read_timeout(timeout, &timeout_ns) < 0 ||
-        !is_usable(self)) {
-        return NULL;
+    if (UNLIKELY(!is_usable(self))) {
+        return -ECANCELED;
     }
     if (UNLIKELY(self->strays)) {
         runs_see_to_strays(self);
     }
     stop_iteration_forget();
     self->flush_due_ns = INT64_MAX;
-    bool watched;
     self->inside += 1;
-    int res = engine_turn(self->engine, timeout_ns, &watched);
+    int res = engine_turn(self->engine, timeout_ns, watched);
     self->inside -= 1;
     runs_free_dead(self);
     engine_flush(self);
+    return res;
+}
+
+static PyObject *
+engine_turn_method(struct engine_object *self, PyObject *timeout)
+{
+    int64_t timeout_ns;
+    if (!is_usable(self) || read_timeout(timeout, &timeout_ns) < 0) {
+        return NULL;
+    }
+    bool watched;
+    int res = engine_take_turn(self, timeout_ns, &watched);
+    if (UNLIKELY(res == -ECANCELED)) {
+        return NULL;
+    }
     if (UNLIKELY(res == -EINTR)) {
         if (PyErr_CheckSignals() < 0) {
             return NULL;
@@ -304,6 +316,7 @@ engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         .context = self,
         .landed = run_report_landed,
         .emitted = run_report_emitted,
+        .watched = source_watched,
         .lock_release = lock_release,
         .lock_acquire = lock_acquire,
     };

@@ -174,9 +174,23 @@ void timers_clear(struct core *core);
 PyObject *readers_add(struct core *core, PyObject *const *args, Py_ssize_t count,
                       bool write); /* a new reference to the handle */
 PyObject *readers_remove(struct core *core, PyObject *file, bool write);
+PyObject *readers_of(struct core *core, PyObject *file); /* (read, write) handles */
 int readers_collect(struct core *core); /* what is ready into the queue; -1 */
 void readers_clear(struct core *core);
 int file_number(PyObject *file); /* as selectors does it; -1: exception */
+
+/* --- scheduling (schedule.c): methods of the type Loop ------------------------------- */
+
+int schedule_init(void);
+PyObject *loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                         PyObject *names);
+PyObject *loop_call_soon_threadsafe(PyObject *self, PyObject *const *args,
+                                    Py_ssize_t count, PyObject *names);
+PyObject *loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                       PyObject *names);
+PyObject *loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                          PyObject *names);
+PyObject *loop_time(PyObject *self, PyObject *none);
 
 /* --- the loop (loop.c, tick.c) ------------------------------------------------------ */
 

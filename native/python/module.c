@@ -2,7 +2,7 @@
  *
  * One interpreter only: free lists and the recycled StopIteration are shared by the
  * whole process, so a second interpreter is refused when it imports. */
-#include "module.h"
+#include "loop.h"
 
 struct names names;
 
@@ -179,7 +179,7 @@ native_exec(PyObject *module)
 {
     static PyTypeObject *const types[] = {
         &Plan_Type, &Syslet_Type, &Engine_Type, &Flight_Type,
-        &Step_Type, &Events_Type, &Map_Type,
+        &Step_Type, &Events_Type, &Map_Type,    &Core_Type,
     };
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError,
@@ -194,7 +194,10 @@ native_exec(PyObject *module)
             return -1;
         }
     }
-    return 0;
+    return handles_init(module) < 0 || loop_init(module) < 0 ||
+                   transports_init(module) < 0
+               ? -1
+               : 0;
 }
 
 static PyModuleDef_Slot native_slots[] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import gc
-import os
 import inspect
+import os
 import socket
 import sys
 import types

@@ -50,12 +50,12 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return left, right
 
 
-def test_there_is_no_engine_before_the_first_flight() -> None:
+def test_there_is_no_engine_before_the_first_wait() -> None:
     loop = syslet_loop.new_event_loop()
-    loop.run_until_complete(asyncio.sleep(0.001))
-    assert loop._ring.engine is None
+    loop.run_until_complete(asyncio.sleep(0))
+    assert loop._engine is None
     assert loop.run_until_complete(read_file(__file__, 100)) == WORDS
-    assert loop._ring.engine is not None
+    assert loop._engine is not None
     loop.close()
 
 

@@ -1,0 +1,195 @@
+/* The tick: one turn of the loop, and the run of turns until somebody stops it.
+ *
+ * Called by loop.c on the loop's thread. Between two ticks nothing is half done. */
+#include "loop.h"
+
+#include <errno.h>
+#include <math.h>
+
+/* Longest sleep, as in asyncio: clocks and kernels do not like longer ones. */
+#define SLEEP_S_MAX (24 * 3600.0)
+
+/* How long the wait may last: -1: until something happens. -2: an exception is set. */
+static int64_t
+time_to_wait(struct core *core)
+{
+    if (core->ready_count > 0 || core->stopping) {
+        return 0;
+    }
+    if (core->timers_count == 0) {
+        return -1;
+    }
+    double now = core_time(core);
+    if (now == -1.0 && PyErr_Occurred()) {
+        return -2;
+    }
+    double seconds = core->timers[0]->deadline - now;
+    if (!(seconds > 0)) {
+        return 0;
+    }
+    return (int64_t)ceil(fmin(seconds, SLEEP_S_MAX) * 1e9);
+}
+
+static int
+turn_failed(int res)
+{
+    if (res == -EINTR) {
+        return PyErr_CheckSignals();
+    }
+    errno = -res;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+/* One turn of the engine, with everything that it wants to be told. */
+static int
+wait_and_collect(struct core *core, int64_t timeout_ns)
+{
+    bool needed = timeout_ns != 0 || core->sources != NULL || core->readers_count != 0;
+    if (core->engine == NULL && (!needed || core_engine(core) == NULL)) {
+        return needed ? -1 : 0;
+    }
+    struct engine_object *engine = core->engine;
+    bool watched = false;
+    core->asleep = timeout_ns != 0;
+    Py_INCREF(engine);
+    int res = engine_take_turn(engine, timeout_ns, &watched);
+    Py_DECREF(engine);
+    core->asleep = false;
+    if (UNLIKELY(res < 0)) {
+        return res == -ECANCELED ? -1 : turn_failed(res);
+    }
+    return watched && core->readers_fd >= 0 ? readers_collect(core) : 0;
+}
+
+/* An entry that is not one of our handles: asyncio's own, appended by its code. */
+static int
+run_foreign(PyObject *handle)
+{
+    PyObject *cancelled = PyObject_GetAttrString(handle, "_cancelled");
+    int skip = cancelled == NULL ? -1 : PyObject_IsTrue(cancelled);
+    Py_XDECREF(cancelled);
+    if (skip != 0) {
+        return skip < 0 ? -1 : 0;
+    }
+    PyObject *res = PyObject_CallMethod(handle, "_run", NULL);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+static int
+run_source(struct source *source)
+{
+    uint32_t events = source->events;
+    source->queued = false;
+    source->events = 0;
+    int res = source->kind->ready(source, events);
+    Py_DECREF(source->object);
+    return res;
+}
+
+static int
+run_entry(entry_t entry)
+{
+    if (entry & ENTRY_SOURCE) {
+        return run_source((struct source *)(entry & ~(entry_t)ENTRY_SOURCE));
+    }
+    PyObject *object = (PyObject *)entry;
+    int res = 0;
+    if (LIKELY(Py_IS_TYPE(object, Handle_Type) ||
+               Py_IS_TYPE(object, TimerHandle_Type))) {
+        struct handle *handle = (struct handle *)object;
+        if (LIKELY(!handle_is_cancelled(handle))) {
+            res = handle_run(handle);
+        }
+    } else {
+        res = run_foreign(object);
+    }
+    Py_DECREF(object);
+    return res;
+}
+
+/* Debug mode: how long it took is measured, and told if it was too long. */
+static int
+run_entry_watched(struct core *core, entry_t entry)
+{
+    bool is_source = (entry & ENTRY_SOURCE) != 0;
+    struct source *source = (struct source *)(entry & ~(entry_t)ENTRY_SOURCE);
+    PyObject *object = Py_NewRef(is_source ? source->object : (PyObject *)entry);
+    if (!is_source && PyObject_TypeCheck(object, Handle_Type) &&
+        handle_is_cancelled((struct handle *)object)) {
+        Py_DECREF(object);
+        return run_entry(entry);
+    }
+    double start = core_time(core);
+    int res = start == -1.0 && PyErr_Occurred() ? -1 : 0;
+    if (res == 0 && PyObject_SetAttrString(core->loop, "_current_handle", object) < 0) {
+        res = -1;
+    }
+    if (res < 0) {
+        Py_DECREF(object);
+        Py_DECREF(is_source ? source->object : (PyObject *)entry);
+        return -1;
+    }
+    res = run_entry(entry);
+    PyObject *exception = res < 0 ? exception_take() : NULL;
+    PyObject *taken = PyFloat_FromDouble(core_time(core) - start);
+    PyObject *args[] = {core->loop, object, taken};
+    if (exception == NULL && (taken == NULL || report("slow_callback", args, 3) < 0)) {
+        res = -1;
+    }
+    Py_XDECREF(taken);
+    Py_DECREF(object);
+    if (exception != NULL) {
+        exception_raise(exception);
+        return -1;
+    }
+    if (res == 0) {
+        res = PyObject_SetAttrString(core->loop, "_current_handle", Py_None);
+    }
+    return res;
+}
+
+/* What is ready now, not what becomes ready meanwhile: that is the next tick's. */
+static int
+run_ready(struct core *core)
+{
+    for (uint32_t left = core->ready_count; left > 0 && core->ready_count > 0; left--) {
+        entry_t entry = core->ready[core->ready_head & core->ready_mask];
+        core->ready_head += 1;
+        core->ready_count -= 1;
+        int res =
+            LIKELY(!core->debug) ? run_entry(entry) : run_entry_watched(core, entry);
+        if (UNLIKELY(res < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+tick(struct core *core)
+{
+    int64_t timeout_ns = time_to_wait(core);
+    if (timeout_ns == -2 || wait_and_collect(core, timeout_ns) < 0 ||
+        (core->timers_count > 0 && timers_due(core) < 0)) {
+        return -1;
+    }
+    /* Callbacks in C never let the interpreter look for signals. */
+    return run_ready(core) < 0 ? -1 : PyErr_CheckSignals();
+}
+
+PyObject *
+core_run(struct core *core, bool once)
+{
+    int res;
+    Py_INCREF(core);
+    do {
+        res = tick(core);
+    } while (res == 0 && !once && !core->stopping);
+    Py_DECREF(core);
+    if (res < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
