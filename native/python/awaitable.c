@@ -19,64 +19,6 @@ enum { FREE_MAX = 128 };
 static struct awaitable *free_list; /* owned: linked by `source` */
 static uint32_t free_count;
 
-/* --- StopIteration ------------------------------------------------------------------------ */
-
-/* From 3.12 on the interpreter takes results of awaitables out of a StopIteration. One
- * is used again and again while nobody else holds it: making it costs more than a
- * cached system call. */
-static PyObject *stop; /* owned; NULL: in somebody's hands, or none yet */
-
-static bool
-stop_is_fresh(const PyObject *exception)
-{
-    const PyStopIterationObject *object = (const PyStopIterationObject *)exception;
-    return Py_REFCNT(exception) == 1 && object->traceback == NULL &&
-           object->context == NULL && object->cause == NULL && object->dict == NULL;
-}
-
-void
-stop_iteration_forget(void)
-{
-    if (stop != NULL && Py_REFCNT(stop) == 1) {
-        Py_CLEAR(((PyStopIterationObject *)stop)->value);
-    }
-}
-
-/* Objects that hold no others and little memory: it does not matter when they go. */
-static bool
-may_linger(PyObject *value)
-{
-    return PyLong_CheckExact(value) ||
-           (PyBytes_CheckExact(value) && PyBytes_GET_SIZE(value) <= SCRATCH_BYTES_MAX);
-}
-
-/* Steals value. */
-static void
-stop_with(PyObject *value)
-{
-    if (value == Py_None) {
-        Py_DECREF(value); /* no exception at all means a StopIteration of None */
-        return;
-    }
-    if (!may_linger(value)) {
-        PyObject *once = PyObject_CallOneArg(PyExc_StopIteration, value);
-        Py_DECREF(value);
-        if (once != NULL) {
-            exception_raise(once);
-        }
-        return;
-    }
-    if (UNLIKELY(stop == NULL || !stop_is_fresh(stop))) {
-        Py_XSETREF(stop, PyObject_CallNoArgs(PyExc_StopIteration));
-        if (stop == NULL) {
-            Py_DECREF(value);
-            return;
-        }
-    }
-    Py_XSETREF(((PyStopIterationObject *)stop)->value, value);
-    exception_raise(Py_NewRef(stop));
-}
-
 /* --- waiting ------------------------------------------------------------------------------- */
 
 /* A future that is done already was cancelled by its task, which knows. */
@@ -129,7 +71,7 @@ static PySendResult
 begin_waiting(struct awaitable *self, PyObject **result)
 {
     struct waiter *waiter = self->kind->waiter(self);
-    PyObject *future = engine_future(self->kind->engine(self));
+    PyObject *future = self->kind->future(self);
     if (future == NULL) {
         return PYGEN_ERROR;
     }
@@ -205,10 +147,9 @@ refuse_step(const struct awaitable *self)
 {
     if (self->state == AWAIT_RUNNING) {
         PyErr_SetString(PyExc_ValueError, "awaitable is already being run");
-    } else if (Py_TYPE(self) == &Step_Type) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited step");
     } else {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited syslet");
+        PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited %s",
+                     self->kind->noun);
     }
     return PYGEN_ERROR;
 }
@@ -240,7 +181,7 @@ awaitable_am_send(struct awaitable *self, PyObject *value, PyObject **result)
     return step(self, result);
 }
 
-static PyObject *
+PyObject *
 awaitable_iternext(struct awaitable *self)
 {
     PyObject *result;
@@ -333,6 +274,17 @@ awaitable_close(struct awaitable *self, PyObject *none)
 
 /* --- life ------------------------------------------------------------------------------------------ */
 
+void
+awaitable_begin(struct awaitable *self, const struct awaitable_kind *kind)
+{
+    self->kind = kind;
+    self->state = AWAIT_NEW;
+    self->run = NULL;
+    self->iterator = NULL;
+    self->waiter = (struct waiter){NULL, NULL};
+    self->is_wrapped = false;
+}
+
 static struct awaitable *
 awaitable_new(PyTypeObject *type, const struct awaitable_kind *kind)
 {
@@ -347,14 +299,9 @@ awaitable_new(PyTypeObject *type, const struct awaitable_kind *kind)
         if (self == NULL) {
             return NULL;
         }
-        self->run = NULL;
         self->source = NULL;
-        self->iterator = NULL;
-        self->waiter = (struct waiter){NULL, NULL};
     }
-    self->kind = kind;
-    self->state = AWAIT_NEW;
-    self->is_wrapped = false;
+    awaitable_begin(self, kind);
     return self;
 }
 
@@ -366,7 +313,7 @@ awaitable_traverse(struct awaitable *self, visitproc visit, void *arg)
     return self->run != NULL ? run_traverse(self->run, visit, arg) : 0;
 }
 
-static int
+int
 awaitable_clear(struct awaitable *self)
 {
     if (self->state != AWAIT_DONE) {
@@ -376,13 +323,14 @@ awaitable_clear(struct awaitable *self)
     return 0;
 }
 
-static void
+void
 awaitable_finalize(struct awaitable *self)
 {
     PyObject *exception = PyErr_Occurred() ? exception_take() : NULL;
-    if (self->state == AWAIT_NEW && self->run != NULL && !self->is_wrapped &&
-        PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "syslet '%U' was never awaited",
-                         self->run->syslet->name) < 0) {
+    const struct awaitable_kind *kind = self->kind;
+    if (self->state == AWAIT_NEW && kind->name != NULL && !self->is_wrapped &&
+        PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "%s '%U' was never awaited",
+                         kind->noun, kind->name(self)) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
     if (self->state != AWAIT_DONE) {
@@ -462,17 +410,25 @@ flight_waiter(struct awaitable *self)
     return &self->waiter;
 }
 
-static struct engine_object *
-flight_engine(struct awaitable *self)
+static PyObject *
+flight_future(struct awaitable *self)
 {
-    return self->run->engine;
+    return engine_future(self->run->engine);
+}
+
+static PyObject *
+flight_name_of(struct awaitable *self)
+{
+    return self->run->syslet->name;
 }
 
 static const struct awaitable_kind flight_kind = {
+    .noun = "syslet",
+    .name = flight_name_of,
     .advance = flight_advance,
     .leave = flight_leave,
     .waiter = flight_waiter,
-    .engine = flight_engine,
+    .future = flight_future,
 };
 
 PyObject *
@@ -525,7 +481,7 @@ step_new(PyObject *source, const struct awaitable_kind *kind)
 
 /* --- the types ------------------------------------------------------------------------------------------ */
 
-static PyMethodDef awaitable_methods[] = {
+PyMethodDef awaitable_methods[] = {
     {"send", (PyCFunction)awaitable_send, METH_O, "Go on, as a coroutine does."},
     {"throw", (PyCFunction)(void (*)(void))awaitable_throw, METH_FASTCALL,
      "Give up what is in the air and raise the exception."},
@@ -544,13 +500,14 @@ static PyObject *
 awaitable_await(struct awaitable *self)
 {
     if (UNLIKELY(self->state == AWAIT_RUNNING || self->state == AWAIT_WAITING)) {
-        PyErr_SetString(PyExc_RuntimeError, "this flight is being awaited already");
+        PyErr_Format(PyExc_RuntimeError, "this %s is being awaited already",
+                     self->kind->noun);
         return NULL;
     }
     return Py_NewRef(self);
 }
 
-static PyAsyncMethods awaitable_async = {
+PyAsyncMethods awaitable_async = {
     .am_await = (unaryfunc)awaitable_await,
     .am_send = (sendfunc)awaitable_am_send,
 };

@@ -289,17 +289,18 @@ next_waiter(struct awaitable *step)
     return &((struct map_object *)step->source)->waiter;
 }
 
-static struct engine_object *
-next_engine(struct awaitable *step)
+static PyObject *
+next_future(struct awaitable *step)
 {
-    return ((struct map_object *)step->source)->engine;
+    return engine_future(((struct map_object *)step->source)->engine);
 }
 
 static const struct awaitable_kind next_kind = {
+    .noun = "step",
     .advance = next_advance,
     .leave = next_leave,
     .waiter = next_waiter,
-    .engine = next_engine,
+    .future = next_future,
 };
 
 static enum outcome
@@ -316,10 +317,11 @@ close_advance(struct awaitable *step, PyObject **result)
 }
 
 static const struct awaitable_kind close_kind = {
+    .noun = "step",
     .advance = close_advance,
     .leave = next_leave,
     .waiter = next_waiter,
-    .engine = next_engine,
+    .future = next_future,
 };
 
 /* --- the type -------------------------------------------------------------------------------------- */

@@ -193,12 +193,15 @@ void waiter_drop(struct waiter *waiter, const struct awaitable *holder);
 enum outcome { OUTCOME_ERROR, OUTCOME_VALUE, OUTCOME_WAIT };
 
 struct awaitable_kind { /* what differs between a flight and a step of an iterator */
+    const char *noun;   /* what complaints call it */
+    /* Who is named when it was never awaited; borrowed. NULL: nobody minds. */
+    PyObject *(*name)(struct awaitable *self);
     /* Goes on as far as it can. VALUE: *result is new. */
     enum outcome (*advance)(struct awaitable *self, PyObject **result);
     /* The task will not come back for the result. Idempotent. */
     void (*leave)(struct awaitable *self);
     struct waiter *(*waiter)(struct awaitable *self);
-    struct engine_object *(*engine)(struct awaitable *self); /* borrowed */
+    PyObject *(*future)(struct awaitable *self); /* new: to wait for; NULL: exception */
 };
 
 enum awaitable_state { AWAIT_NEW, AWAIT_RUNNING, AWAIT_WAITING, AWAIT_DONE };
@@ -218,7 +221,17 @@ extern PyTypeObject Step_Type;
 
 PyObject *flight_new(struct run *run); /* steals run */
 PyObject *step_new(PyObject *source, const struct awaitable_kind *kind);
-void stop_iteration_forget(void); /* what the recycled StopIteration still holds */
+/* The machine, for other types that begin with a struct awaitable: sock.c's. */
+void awaitable_begin(struct awaitable *self, const struct awaitable_kind *kind);
+int awaitable_clear(struct awaitable *self);
+void awaitable_finalize(struct awaitable *self);
+PyObject *awaitable_iternext(struct awaitable *self);
+extern PyMethodDef awaitable_methods[];
+extern PyAsyncMethods awaitable_async;
+
+/* The result of tp_iternext, in a recycled StopIteration (stop.c). Steals value. */
+void stop_with(PyObject *value);
+void stop_iteration_forget(void); /* what the recycled one still holds */
 
 /* --- iterators (events.c, map.c) -------------------------------------------------- */
 
