@@ -1,6 +1,7 @@
 # The types of the extension module: the engine and the awaitables, written in C. Not a
 # public interface; programs hold Syslet objects, which `@syslet` makes.
 
+import asyncio
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -48,6 +49,30 @@ class Loop:
     def _run_once(self) -> None: ...
     def _run_ticks(self) -> None: ...
     def _let_go(self) -> None: ...
+
+class SocketTransport(asyncio.Transport):
+    def __init__(
+        self,
+        loop: Any,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        extra: Any = None,
+        server: Any = None,
+    ) -> None: ...
+
+class Listener:
+    def __init__(
+        self,
+        loop: Any,
+        sock: Any,
+        factory: Callable[[], asyncio.BaseProtocol],
+        server: Any,
+        backlog: int,
+        /,
+    ) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
 
 class Plan:
     def __init__(

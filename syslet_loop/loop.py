@@ -18,6 +18,7 @@ from asyncio import events
 from typing import TYPE_CHECKING, Any
 
 from . import _native
+from .connections import Connections
 
 BACKENDS = ("uring", "epoll")
 _VARIABLE = "SYSLET_LOOP_BACKEND"
@@ -111,7 +112,7 @@ else:
     _Base = _native.Loop
 
 
-class EventLoop(_Base):
+class EventLoop(Connections, _Base):
     """An asyncio loop on which syslets fly. Arguments: none; made by new_event_loop.
 
     Beyond asyncio's loop it has `backend` (str: 'uring' or 'epoll') and `stats()`.
@@ -133,6 +134,7 @@ class EventLoop(_Base):
         "_exception_handler",
         "_executor_shutdown_called",
         "_internal_fds",
+        "_listeners",
         "_old_agen_hooks",
         "_selector",
         "_signal_handlers",
@@ -148,6 +150,7 @@ class EventLoop(_Base):
     def __init__(self) -> None:
         self._closed = True  # for __del__, if the next lines fail
         self._backend_wanted = chosen_backend()
+        self._listeners: dict[Any, _native.Listener] = {}
         super().__init__(Readers(self))
 
     # The engine.
@@ -243,6 +246,7 @@ class EventLoop(_Base):
             engine.loop = None
             self._engine = None
         super().close()
+        self._listeners.clear()
         self._let_go()
 
     # Waking up: the engine does it, so a pipe is made only for Python's signal

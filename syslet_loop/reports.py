@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import format_helpers
+from asyncio import constants, format_helpers, trsock
 from asyncio.log import logger
 from typing import Any
 
@@ -42,3 +42,112 @@ def slow_callback(loop: Any, what: Any, seconds: float) -> None:
 
         described = _format_handle(what)
     logger.warning("Executing %s took %.3f seconds", described, seconds)
+
+
+def source_failed(
+    loop: asyncio.AbstractEventLoop, source: Any, exception: BaseException
+) -> None:
+    """What a transport or listener did for itself failed."""
+    loop.call_exception_handler(
+        {"message": f"Exception in callback of {source!r}", "exception": exception}
+    )
+
+
+def transport_failed(transport: Any, exception: BaseException, message: str) -> None:
+    """An error ends a transport: a line in debug mode if it is the network's."""
+    loop = transport._loop
+    if isinstance(exception, OSError):
+        if loop.get_debug():
+            logger.debug("%r: %s", transport, message, exc_info=exception)
+        return
+    loop.call_exception_handler(
+        {
+            "message": message,
+            "exception": exception,
+            "transport": transport,
+            "protocol": transport._protocol,
+        }
+    )
+
+
+def flow_control_failed(transport: Any, exception: BaseException, message: str) -> None:
+    """pause_writing() or resume_writing() raised; the transport goes on."""
+    transport._loop.call_exception_handler(
+        {
+            "message": message,
+            "exception": exception,
+            "transport": transport,
+            "protocol": transport._protocol,
+        }
+    )
+
+
+def write_after_loss() -> None:
+    """A program goes on writing to a connection that was lost."""
+    logger.warning("socket.send() raised exception.")
+
+
+def received_eof(transport: Any) -> None:
+    """Debug mode: the peer closed its half."""
+    logger.debug("%r received EOF", transport)
+
+
+def paused_reading(transport: Any) -> None:
+    """Debug mode."""
+    logger.debug("%r pauses reading", transport)
+
+
+def resumed_reading(transport: Any) -> None:
+    """Debug mode."""
+    logger.debug("%r resumes reading", transport)
+
+
+def lost_while_waiting(waiter: asyncio.Future[None]) -> None:
+    """Somebody waited for everything to be sent, and the connection is gone."""
+    if not waiter.done():
+        waiter.set_exception(ConnectionError("Connection is closed by peer"))
+
+
+def accept_failed(
+    loop: asyncio.AbstractEventLoop, exception: BaseException, protocol: Any
+) -> None:
+    """A connection could not become a transport; told in debug mode, as asyncio."""
+    if not loop.get_debug():
+        return
+    context = {
+        "message": "Error on transport creation for incoming connection",
+        "exception": exception,
+    }
+    if protocol is not None:
+        context["protocol"] = protocol
+    loop.call_exception_handler(context)
+
+
+def accept_exhausted(
+    listener: Any, loop: asyncio.AbstractEventLoop, sock: Any, exception: OSError
+) -> None:
+    """accept() found no descriptor or memory: told, and tried again in a second."""
+    loop.call_exception_handler(
+        {
+            "message": "socket.accept() out of system resource",
+            "exception": exception,
+            "socket": trsock.TransportSocket(sock),
+        }
+    )
+    loop.call_later(constants.ACCEPT_RETRY_DELAY, listener.start)
+
+
+def describe_transport(transport: Any) -> str:
+    """A transport as asyncio's look: state, descriptor, reading, writing."""
+    words = [type(transport).__name__]
+    if transport._loop is None:
+        words.append("closed")
+    elif transport.is_closing():
+        words.append("closing")
+    words.append(f"fd={transport._sock_fd}")
+    loop = transport._loop
+    if loop is not None and not loop.is_closed():
+        words.append(f"read={'polling' if transport._polling else 'idle'}")
+        size = transport.get_write_buffer_size()
+        words.append(f"write=<{'polling' if size else 'idle'}, bufsize={size}>")
+    return f"<{' '.join(words)}>"

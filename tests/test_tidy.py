@@ -49,12 +49,13 @@ LAYERS = (
     "plan",
     "atoms calls memory",
     "syslet",
+    "connections",
     "loop",
     "attach policy",
     "__init__",
 )
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
-NATIVE_USERS = {"__init__", "attach", "atoms", "loop", "plan", "syslet"}
+NATIVE_USERS = {"__init__", "attach", "atoms", "connections", "loop", "plan", "syslet"}
 STDLIB_ONLY = ("ops", "program_format")
 
 FORBIDDEN = {

@@ -167,7 +167,8 @@ intern(PyObject **slot, const char *text)
 static int
 intern_names(void)
 {
-    return intern(&names.describe, "describe") | intern(&names.done, "done") |
+    return intern(&names.call_soon, "call_soon") | intern(&names.close, "close") |
+           intern(&names.describe, "describe") | intern(&names.done, "done") |
            intern(&names.fileno, "fileno") | intern(&names.function, "function") |
            intern(&names.loop, "loop") | intern(&names.queue, "queue") |
            intern(&names.set_result, "set_result") |

@@ -285,7 +285,8 @@ PyObject *native_set_attach(PyObject *module, PyObject *callable);
 /* --- the module (module.c) ----------------------------------------------------------- */
 
 struct names { /* owned for ever: interned strings */
-    PyObject *describe, *done, *fileno, *function, *loop, *queue, *set_result;
+    PyObject *call_soon, *close, *describe, *done, *fileno, *function, *loop, *queue,
+        *set_result;
     PyObject *signature, *timeout;
 };
 

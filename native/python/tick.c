@@ -84,6 +84,12 @@ run_source(struct source *source)
     source->queued = false;
     source->events = 0;
     int res = source->kind->ready(source, events);
+    if (UNLIKELY(res < 0) && !exception_is_fatal()) {
+        PyObject *exception = exception_take();
+        PyObject *args[] = {source->core->loop, source->object, exception};
+        res = report("source_failed", args, 3);
+        Py_DECREF(exception);
+    }
     Py_DECREF(source->object);
     return res;
 }

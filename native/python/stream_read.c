@@ -1,0 +1,234 @@
+/* The reading half of a stream transport: from readiness to the protocol's callbacks.
+ *
+ * Data is received into one buffer of the loop's and copied into a bytes object of the
+ * right size. A large message is not copied: the buffer is itself a bytes object, cut to
+ * the message, handed to the protocol and taken back if nobody kept it. A protocol that
+ * keeps it once gets copies from then on, because what it kept is as large as the
+ * buffer. */
+#include "stream.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+enum {
+    RECEIVE_BYTES = 256 * 1024, /* at most at once, as asyncio */
+    COPY_BYTES = 16 * 1024,     /* messages up to this are copied */
+};
+
+/* --- data_received ---------------------------------------------------------------------------- */
+
+/* The loop's buffer, alone in our hands. New reference: the core has none meanwhile. */
+static PyObject *
+buffer_take(struct core *core)
+{
+    PyObject *buffer = core->buffer;
+    core->buffer = NULL;
+    return buffer != NULL ? buffer : PyBytes_FromStringAndSize(NULL, RECEIVE_BYTES);
+}
+
+static void
+buffer_give(struct core *core, PyObject *buffer)
+{
+    Py_XSETREF(core->buffer, buffer);
+}
+
+/* Only for an object that nobody else can see. Its hash is that of other bytes. */
+static void
+bytes_set_size(PyObject *bytes, Py_ssize_t size)
+{
+    Py_SET_SIZE(bytes, size);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    ((PyBytesObject *)bytes)->ob_shash = -1;
+#pragma GCC diagnostic pop
+    PyBytes_AS_STRING(bytes)[size] = '\0';
+}
+
+static int
+deliver(struct stream *self, PyObject *data)
+{
+    PyObject *res = protocol_call(&self->base, transport_names.data_received, data,
+                                  self->base.read_context);
+    if (LIKELY(res != NULL)) {
+        Py_DECREF(res);
+        return 0;
+    }
+    return stream_fatal(self, "Fatal error: protocol.data_received() call failed.");
+}
+
+/* Steals buffer, of which `size` bytes are the message. */
+static int
+deliver_buffer(struct stream *self, PyObject *buffer, Py_ssize_t size)
+{
+    struct core *core = loop_core(self->base.loop);
+    bytes_set_size(buffer, size);
+    int res = deliver(self, buffer);
+    if (Py_REFCNT(buffer) == 1) {
+        bytes_set_size(buffer, RECEIVE_BYTES);
+        buffer_give(core, buffer);
+    } else {
+        self->keeps_bytes = true;
+        Py_DECREF(buffer);
+    }
+    return res;
+}
+
+static int
+deliver_copy(struct stream *self, PyObject *buffer, Py_ssize_t size)
+{
+    PyObject *data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(buffer), size);
+    buffer_give(loop_core(self->base.loop), buffer);
+    int res = data == NULL ? -1 : deliver(self, data);
+    Py_XDECREF(data);
+    return res;
+}
+
+/* --- the ways to read: the count of bytes, 0 at the end, -EAGAIN, -1: fatal exception,
+ * -2: the connection has ended with an error ------------------------------------------- */
+
+enum { READ_FATAL = -1, READ_ENDED = -2 };
+
+static ssize_t
+read_failed(struct stream *self, const char *message)
+{
+    return stream_fatal(self, message) < 0 ? READ_FATAL : READ_ENDED;
+}
+
+static ssize_t
+receive_failed(struct stream *self)
+{
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        return -EAGAIN;
+    }
+    PyErr_SetFromErrno(PyExc_OSError);
+    return read_failed(self, "Fatal read error on socket transport");
+}
+
+static ssize_t
+read_bytes(struct stream *self, bool *full)
+{
+    struct core *core = loop_core(self->base.loop);
+    PyObject *buffer = buffer_take(core);
+    if (buffer == NULL) {
+        return READ_FATAL;
+    }
+    ssize_t size =
+        recv(self->base.fd, PyBytes_AS_STRING(buffer), RECEIVE_BYTES, MSG_DONTWAIT);
+    if (size <= 0) {
+        int error = errno;
+        buffer_give(core, buffer);
+        errno = error;
+        return size == 0 ? 0 : receive_failed(self);
+    }
+    *full = size == RECEIVE_BYTES;
+    bool copied = size <= COPY_BYTES || self->keeps_bytes;
+    int res =
+        copied ? deliver_copy(self, buffer, size) : deliver_buffer(self, buffer, size);
+    return res < 0 ? READ_FATAL : size;
+}
+
+static int
+ask_for_buffer(struct stream *self, Py_buffer *view)
+{
+    PyObject *hint = PyLong_FromLong(-1);
+    PyObject *buffer = hint == NULL
+                           ? NULL
+                           : protocol_call(&self->base, transport_names.get_buffer,
+                                           hint, self->base.read_context);
+    Py_XDECREF(hint);
+    if (buffer == NULL) {
+        return -1;
+    }
+    int res = PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
+    Py_DECREF(buffer);
+    if (res == 0 && view->len == 0) {
+        PyBuffer_Release(view);
+        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
+        return -1;
+    }
+    return res;
+}
+
+static ssize_t
+read_buffered(struct stream *self, bool *full)
+{
+    Py_buffer view;
+    if (ask_for_buffer(self, &view) < 0) {
+        return read_failed(self, "Fatal error: protocol.get_buffer() call failed.");
+    }
+    if (transport_is_lost(&self->base)) { /* by get_buffer */
+        PyBuffer_Release(&view);
+        return READ_ENDED;
+    }
+    ssize_t size = recv(self->base.fd, view.buf, (size_t)view.len, MSG_DONTWAIT);
+    int error = errno;
+    *full = size == view.len;
+    PyBuffer_Release(&view);
+    errno = error;
+    if (size <= 0) {
+        return size == 0 ? 0 : receive_failed(self);
+    }
+    PyObject *count = PyLong_FromSsize_t(size);
+    PyObject *res = count == NULL
+                        ? NULL
+                        : protocol_call(&self->base, transport_names.buffer_updated,
+                                        count, self->base.read_context);
+    Py_XDECREF(count);
+    if (res == NULL) {
+        return read_failed(self, "Fatal error: protocol.buffer_updated() call failed.");
+    }
+    Py_DECREF(res);
+    return size;
+}
+
+/* --- readiness ---------------------------------------------------------------------------------- */
+
+static int
+read_end(struct stream *self)
+{
+    struct transport *base = &self->base;
+    self->read_ended = true;
+    if (UNLIKELY(loop_core(base->loop)->debug)) {
+        PyObject *args[] = {(PyObject *)self};
+        if (report("received_eof", args, 1) < 0) {
+            return -1;
+        }
+    }
+    PyObject *res =
+        protocol_call(base, transport_names.eof_received, NULL, base->read_context);
+    int stays = res == NULL ? -1 : PyObject_IsTrue(res);
+    Py_XDECREF(res);
+    if (stays < 0) {
+        return stream_fatal(self, "Fatal error: protocol.eof_received() call failed.");
+    }
+    if (stays) {
+        return 0;
+    }
+    res = stream_close(self, NULL);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+int
+stream_read_ready(struct stream *self)
+{
+    struct transport *base = &self->base;
+    if (base->place != TRANSPORT_OPEN || base->paused || self->read_ended) {
+        return 0; /* resume_reading looks again */
+    }
+    bool full = false;
+    ssize_t size = self->reader == READER_BYTES ? read_bytes(self, &full)
+                                                : read_buffered(self, &full);
+    if (size > 0) {
+        /* A poll reports edges: what is left has to be asked for. */
+        if ((full || self->hangup) && base->place == TRANSPORT_OPEN) {
+            return source_queue(&base->source, POLLIN);
+        }
+        return 0;
+    }
+    if (size == 0) {
+        return read_end(self);
+    }
+    return size == READ_FATAL ? -1 : 0;
+}

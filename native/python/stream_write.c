@@ -1,0 +1,418 @@
+/* The writing half of a stream transport, and its end.
+ *
+ * What can be sent at once is; the rest waits as bytes objects until the descriptor has
+ * room. A callback of the protocol may close the transport, so every step after one
+ * looks at the place again. */
+#include "stream.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+enum { CHUNKS_FIRST = 4, IOVECS = 64, LOST_WRITES_QUIET = 5 };
+
+/* --- the chunks ----------------------------------------------------------------------------- */
+
+static struct chunk *
+chunk_at(struct stream *self, uint32_t index)
+{
+    return &self->chunks[(self->chunks_head + index) & self->chunks_mask];
+}
+
+static int
+chunks_grow(struct stream *self)
+{
+    uint32_t room = self->chunks == NULL ? CHUNKS_FIRST : (self->chunks_mask + 1) * 2;
+    struct chunk *chunks = PyMem_Malloc(room * sizeof(*chunks));
+    if (chunks == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (uint32_t i = 0; i < self->chunks_count; i++) {
+        chunks[i] = *chunk_at(self, i);
+    }
+    PyMem_Free(self->chunks);
+    self->chunks = chunks;
+    self->chunks_head = 0;
+    self->chunks_mask = room - 1;
+    return 0;
+}
+
+/* Steals bytes, which may be NULL: an exception is set. */
+static int
+chunk_add(struct stream *self, PyObject *bytes, Py_ssize_t sent)
+{
+    if (bytes == NULL) {
+        return -1;
+    }
+    bool full = self->chunks == NULL || self->chunks_count > self->chunks_mask;
+    if (full && chunks_grow(self) < 0) {
+        Py_DECREF(bytes);
+        return -1;
+    }
+    *chunk_at(self, self->chunks_count) = (struct chunk){bytes, sent};
+    self->chunks_count += 1;
+    self->base.buffered += PyBytes_GET_SIZE(bytes) - sent;
+    return 0;
+}
+
+void
+stream_forget_chunks(struct stream *self)
+{
+    while (self->chunks_count > 0) {
+        PyObject *bytes = chunk_at(self, 0)->bytes;
+        self->chunks_head += 1;
+        self->chunks_count -= 1;
+        Py_DECREF(bytes);
+    }
+    self->base.buffered = 0;
+}
+
+static void
+chunks_advance(struct stream *self, Py_ssize_t sent)
+{
+    self->base.buffered -= sent;
+    while (sent > 0) {
+        struct chunk *chunk = chunk_at(self, 0);
+        Py_ssize_t left = PyBytes_GET_SIZE(chunk->bytes) - chunk->sent;
+        if (sent < left) {
+            chunk->sent += sent;
+            return;
+        }
+        sent -= left;
+        PyObject *bytes = chunk->bytes;
+        self->chunks_head += 1;
+        self->chunks_count -= 1;
+        Py_DECREF(bytes);
+    }
+}
+
+/* --- sending --------------------------------------------------------------------------------- */
+
+static ssize_t
+send_chunks(struct stream *self)
+{
+    struct iovec iovecs[IOVECS];
+    uint32_t count = self->chunks_count < IOVECS ? self->chunks_count : IOVECS;
+    for (uint32_t i = 0; i < count; i++) {
+        struct chunk *chunk = chunk_at(self, i);
+        iovecs[i].iov_base = PyBytes_AS_STRING(chunk->bytes) + chunk->sent;
+        iovecs[i].iov_len = (size_t)(PyBytes_GET_SIZE(chunk->bytes) - chunk->sent);
+    }
+    struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = count};
+    return sendmsg(self->base.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static bool
+is_temporary(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
+
+static int
+tell_waiter(struct stream *self, PyObject *exception)
+{
+    PyObject *waiter = self->empty_waiter;
+    if (waiter == NULL) {
+        return 0;
+    }
+    self->empty_waiter = NULL;
+    PyObject *res = exception != NULL
+                        ? PyObject_CallMethod(waiter, "set_exception", "O", exception)
+                        : PyObject_CallMethod(waiter, "set_result", "O", Py_None);
+    if (exception == NULL) {
+        self->empty_waiter = waiter; /* until _reset_empty_waiter */
+    } else {
+        Py_DECREF(waiter);
+    }
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+static int
+write_failed(struct stream *self)
+{
+    PyErr_SetFromErrno(PyExc_OSError);
+    stream_forget_chunks(self);
+    PyObject *waiter = Py_XNewRef(self->empty_waiter);
+    PyObject *exception =
+        transport_failed(&self->base, "Fatal write error on socket transport");
+    int res = exception == NULL ? -1 : stream_force_close(self, exception);
+    if (res == 0 && waiter != NULL) {
+        res = tell_waiter(self, exception);
+    }
+    Py_XDECREF(exception);
+    Py_XDECREF(waiter);
+    return res;
+}
+
+/* Everything is sent: whoever waited for that is told. */
+static int
+written(struct stream *self)
+{
+    if (tell_waiter(self, NULL) < 0) {
+        return -1;
+    }
+    if (self->base.place == TRANSPORT_CLOSING) {
+        return transport_end(&self->base, NULL);
+    }
+    if (self->eof && self->base.place == TRANSPORT_OPEN) {
+        shutdown(self->base.fd, SHUT_WR);
+    }
+    return 0;
+}
+
+int
+stream_write_ready(struct stream *self)
+{
+    while (self->chunks_count > 0 && !transport_is_lost(&self->base)) {
+        ssize_t sent = send_chunks(self);
+        if (sent < 0) {
+            if (!is_temporary(errno)) {
+                return write_failed(self);
+            }
+            source_want_write(&self->base.source);
+            return 0;
+        }
+        chunks_advance(self, sent);
+        if (transport_maybe_resume(&self->base) < 0) { /* it may write more */
+            return -1;
+        }
+    }
+    return transport_is_lost(&self->base) ? 0 : written(self);
+}
+
+/* --- write() ----------------------------------------------------------------------------------- */
+
+static int
+refuse_write(struct stream *self)
+{
+    if (self->eof) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
+        return -1;
+    }
+    if (self->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "unable to write; sendfile is in progress");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+write_lost(struct stream *self)
+{
+    if (self->base.lost_writes + 1 >= LOST_WRITES_QUIET &&
+        report("write_after_loss", NULL, 0) < 0) {
+        return -1;
+    }
+    self->base.lost_writes += 1;
+    return 0;
+}
+
+/* Sends what it can. The rest becomes a chunk: of `bytes`, or a copy if that is NULL. */
+static int
+send_or_keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *bytes)
+{
+    ssize_t sent = 0;
+    if (self->chunks_count == 0) {
+        sent = send(self->base.fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (LIKELY(sent == size)) {
+            return 0;
+        }
+        if (sent < 0 && !is_temporary(errno)) {
+            return write_failed(self);
+        }
+        sent = sent < 0 ? 0 : sent;
+        source_want_write(&self->base.source);
+    }
+    int res =
+        bytes != NULL
+            ? chunk_add(self, Py_NewRef(bytes), sent)
+            : chunk_add(self, PyBytes_FromStringAndSize(data + sent, size - sent), 0);
+    return res < 0 ? -1 : transport_maybe_pause(&self->base);
+}
+
+PyObject *
+stream_write(struct stream *self, PyObject *data)
+{
+    PyObject *bytes = PyBytes_CheckExact(data) ? data : NULL;
+    Py_buffer view = {0};
+    if (bytes == NULL) {
+        if (!PyBytes_Check(data) && !PyByteArray_Check(data) &&
+            !PyMemoryView_Check(data)) {
+            const char *name = strrchr(Py_TYPE(data)->tp_name, '.');
+            return PyErr_Format(PyExc_TypeError,
+                                "data argument must be a bytes-like object, not '%s'",
+                                name != NULL ? name + 1 : Py_TYPE(data)->tp_name);
+        }
+        if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+            return NULL;
+        }
+    } else {
+        view.buf = PyBytes_AS_STRING(bytes);
+        view.len = PyBytes_GET_SIZE(bytes);
+    }
+    int res = refuse_write(self);
+    if (res == 0 && view.len > 0) {
+        Py_INCREF(self);
+        res = transport_is_lost(&self->base)
+                  ? write_lost(self)
+                  : send_or_keep(self, view.buf, view.len, bytes);
+        Py_DECREF(self);
+    }
+    if (bytes == NULL) {
+        PyBuffer_Release(&view);
+    }
+    if (res < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+as_bytes(PyObject *data)
+{
+    if (PyBytes_CheckExact(data)) {
+        return Py_NewRef(data);
+    }
+    PyObject *view = PyMemoryView_FromObject(data); /* asyncio's TypeError */
+    PyObject *bytes = view == NULL ? NULL : PyObject_Bytes(view);
+    Py_XDECREF(view);
+    return bytes;
+}
+
+/* All or none of the list becomes chunks. */
+static int
+keep_all(struct stream *self, PyObject *items)
+{
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
+    PyObject *all = PyTuple_New(count);
+    for (Py_ssize_t i = 0; all != NULL && i < count; i++) {
+        PyObject *bytes = as_bytes(PySequence_Fast_GET_ITEM(items, i));
+        if (bytes == NULL) {
+            Py_CLEAR(all);
+        } else {
+            PyTuple_SET_ITEM(all, i, bytes);
+        }
+    }
+    int res = all == NULL ? -1 : 0;
+    for (Py_ssize_t i = 0; res == 0 && i < count; i++) {
+        PyObject *bytes = PyTuple_GET_ITEM(all, i);
+        if (PyBytes_GET_SIZE(bytes) > 0) {
+            res = chunk_add(self, Py_NewRef(bytes), 0);
+        }
+    }
+    Py_XDECREF(all);
+    return res;
+}
+
+PyObject *
+stream_writelines(struct stream *self, PyObject *list)
+{
+    if (refuse_write(self) < 0) {
+        return NULL;
+    }
+    PyObject *items = PySequence_Fast(list, "writelines() wants an iterable");
+    if (items == NULL) {
+        return NULL;
+    }
+    bool was_empty = self->chunks_count == 0;
+    int res = 0;
+    Py_INCREF(self);
+    if (transport_is_lost(&self->base)) {
+        res = PySequence_Fast_GET_SIZE(items) > 0 ? write_lost(self) : 0;
+    } else if (PySequence_Fast_GET_SIZE(items) > 0) {
+        res = keep_all(self, items);
+        if (res == 0 && was_empty && self->chunks_count > 0) {
+            res = stream_write_ready(self);
+        }
+        if (res == 0 && !transport_is_lost(&self->base)) {
+            res = transport_maybe_pause(&self->base);
+        }
+    }
+    Py_DECREF(self);
+    Py_DECREF(items);
+    if (res < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+stream_write_eof(struct stream *self, PyObject *none)
+{
+    (void)none;
+    if (transport_is_closing(&self->base) || self->eof) {
+        Py_RETURN_NONE;
+    }
+    self->eof = true;
+    if (self->chunks_count == 0 && shutdown(self->base.fd, SHUT_WR) < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+/* --- the end ------------------------------------------------------------------------------------ */
+
+PyObject *
+stream_close(struct stream *self, PyObject *none)
+{
+    (void)none;
+    if (transport_is_closing(&self->base)) {
+        Py_RETURN_NONE;
+    }
+    if (self->chunks_count > 0) {
+        self->base.place = TRANSPORT_CLOSING;
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(self);
+    source_close(&self->base.source);
+    int res = transport_lose(&self->base, NULL);
+    Py_DECREF(self);
+    if (res < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+int
+stream_force_close(struct stream *self, PyObject *exception)
+{
+    if (transport_is_lost(&self->base)) {
+        return 0;
+    }
+    Py_INCREF(self);
+    stream_forget_chunks(self);
+    source_close(&self->base.source);
+    int res = transport_lose(&self->base, exception);
+    Py_DECREF(self);
+    return res;
+}
+
+int
+stream_fatal(struct stream *self, const char *message)
+{
+    PyObject *exception = transport_failed(&self->base, message);
+    int res = exception == NULL ? -1 : stream_force_close(self, exception);
+    Py_XDECREF(exception);
+    return res;
+}
+
+PyObject *
+stream_abort(struct stream *self, PyObject *none)
+{
+    (void)none;
+    if (stream_force_close(self, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+stream_force_close_method(struct stream *self, PyObject *exception)
+{
+    if (stream_force_close(self, exception == Py_None ? NULL : exception) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}

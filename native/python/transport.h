@@ -1,0 +1,124 @@
+/* What stream and datagram transports share: the object, its place in life, its flow
+ * control, what it tells of itself.
+ *
+ * A transport derives from asyncio.Transport or asyncio.DatagramTransport and behaves
+ * as asyncio's own, attribute by attribute where programs look. It owns its descriptor;
+ * the socket object around it is made when somebody asks for it, unless the program
+ * brought one.
+ *
+ *   place     on                                  becomes
+ *   OPEN      close() with data to be sent        CLOSING
+ *   OPEN      close() with none                   LOST, connection_lost scheduled
+ *   CLOSING   the last byte was sent              CLOSED
+ *   OPEN, CLOSING   abort() or a fatal error      LOST, connection_lost scheduled
+ *   LOST      connection_lost was called          CLOSED */
+#ifndef SYSLET_TRANSPORT_H
+#define SYSLET_TRANSPORT_H
+
+#include "loop.h"
+
+enum transport_place {
+    TRANSPORT_OPEN,
+    TRANSPORT_CLOSING,
+    TRANSPORT_LOST,
+    TRANSPORT_CLOSED,
+};
+
+enum { ADDRESS_BYTES = 28 }; /* sockaddr_in6; others are converted at once */
+
+struct raw_address { /* kept as it is until somebody wants to see it */
+    uint8_t size;    /* 0: there is none */
+    char bytes[ADDRESS_BYTES];
+};
+
+struct transport {
+    PyObject_HEAD PyObject
+        *extra; /* owned dict; BaseTransport's slot; NULL: not made */
+    struct source source;
+    PyObject *loop;         /* owned */
+    PyObject *protocol;     /* owned; NULL when CLOSED */
+    PyObject *sock;         /* owned socket object; NULL: the descriptor is our own */
+    PyObject *server;       /* owned; NULL: none */
+    PyObject *read_context; /* owned: what reading callbacks run in */
+    PyObject *dict;         /* owned: attributes of the program's; NULL */
+    PyObject *weakrefs;
+    int fd; /* owned, or the socket object's; -1 when CLOSED */
+    enum transport_place place;
+    uint32_t lost_writes; /* writes after the connection was lost */
+    bool paused;          /* pause_reading() */
+    bool protocol_paused; /* pause_writing() was called on the protocol */
+    bool is_lent;         /* sendfile uses the descriptor */
+    Py_ssize_t high, low; /* water marks in bytes */
+    Py_ssize_t buffered;  /* bytes that wait to be sent */
+    struct raw_address local, peer;
+};
+
+/* Interned names of protocol methods. */
+struct transport_names {
+    PyObject *buffer_updated, *connection_lost, *connection_made, *data_received;
+    PyObject *datagram_received, *eof_received, *error_received, *get_buffer;
+    PyObject *pause_writing, *resume_writing, *attach, *detach;
+};
+extern struct transport_names transport_names;
+int transport_names_init(void);
+
+/* Fills what is common; the object is complete enough to be freed whatever fails. sock:
+ * NULL for a descriptor of our own. extra: NULL, or a mapping to copy. */
+int transport_set_up(struct transport *self, PyObject *loop, PyObject *sock, int fd,
+                     PyObject *protocol, PyObject *extra, PyObject *server);
+/* peername: of an address that is known, or (size 0) by asking. -1: exception. */
+int transport_set_peer(struct transport *self, const void *address, unsigned size);
+static inline bool
+transport_is_closing(const struct transport *self)
+{
+    return self->place != TRANSPORT_OPEN;
+}
+static inline bool
+transport_is_lost(const struct transport *self)
+{
+    return self->place >= TRANSPORT_LOST;
+}
+
+/* call_soon(connection_lost); the watch has ended. -1: exception. */
+int transport_lose(struct transport *self, PyObject *exception);
+/* connection_lost, and the end of the descriptor. -1: what connection_lost raised. */
+int transport_end(struct transport *self, PyObject *exception);
+/* Takes the exception that is set; tells the loop's handler what asyncio would. NULL:
+ * SystemExit or KeyboardInterrupt, which is set again. New reference otherwise. */
+PyObject *transport_failed(struct transport *self, const char *message);
+
+/* Flow control: pause_writing and resume_writing of the protocol. -1: fatal exception. */
+int transport_maybe_pause(struct transport *self);
+int transport_maybe_resume(struct transport *self);
+
+/* Calls protocol.<name>(argument); argument may be NULL. In the given context unless
+ * NULL. New reference, or NULL and an exception. */
+PyObject *protocol_call(struct transport *self, PyObject *name, PyObject *argument,
+                        PyObject *context);
+PyObject *transport_socket(struct transport *self); /* borrowed; NULL: exception */
+
+/* The parts of the types. */
+int transport_traverse(struct transport *self, visitproc visit, void *arg);
+int transport_clear(struct transport *self);
+void transport_finalize(struct transport *self);
+void transport_free(struct transport *self); /* after clear, in dealloc */
+int transport_init(PyObject *self, PyObject *args, PyObject *kwargs);
+/* A constructor failed: the descriptor stays the caller's. */
+void transport_abandon(struct transport *self);
+/* transport_info.c */
+extern PyGetSetDef transport_getset[];
+extern PyMemberDef transport_members[];
+int transport_ask_local(struct transport *self); /* sockname; -1: exception */
+PyObject *transport_get_extra_info(struct transport *self, PyObject *args,
+                                   PyObject *kwargs);
+int transport_type_add(PyTypeObject *type); /* common methods and attributes */
+
+/* stream.c: a connected stream socket. waiter: NULL or a future. New reference. */
+extern PyTypeObject *SocketTransport_Type;
+int stream_init(PyObject *module);
+PyObject *stream_new(PyObject *loop, PyObject *sock, int fd, PyObject *protocol,
+                     PyObject *waiter, PyObject *extra, PyObject *server,
+                     const void *peer, unsigned peer_size);
+int listener_init(PyObject *module);
+
+#endif

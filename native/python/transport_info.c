@@ -1,0 +1,248 @@
+/* What a transport tells of itself: addresses, its socket, asyncio's attributes.
+ *
+ * Addresses are kept as the kernel gives them and converted when somebody asks; the
+ * socket object is made then too. Used by transport.c and the types. */
+#include "transport.h"
+
+#include <stddef.h>
+#include <sys/socket.h>
+
+typedef int name_function(int fd, struct sockaddr *address, socklen_t *size);
+
+/* Into `raw` if it is of a common kind, else into the extra information at once. */
+static int
+keep_address(struct transport *self, const char *key, struct raw_address *raw,
+             const struct sockaddr_storage *address, socklen_t size)
+{
+    if (size <= ADDRESS_BYTES && size > 0 && address->ss_family != AF_UNIX) {
+        raw->size = (uint8_t)size;
+        memcpy(raw->bytes, address, size);
+        return 0;
+    }
+    PyObject *object = address_to_object(address, size);
+    if (object == NULL) {
+        return -1;
+    }
+    if (self->extra == NULL) {
+        self->extra = PyDict_New();
+    }
+    int res = self->extra == NULL ? -1 : PyDict_SetItemString(self->extra, key, object);
+    Py_DECREF(object);
+    return res;
+}
+
+static int
+ask_address(struct transport *self, const char *key, struct raw_address *raw,
+            name_function *function)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof(address);
+    if (function(self->fd, (struct sockaddr *)&address, &size) < 0) {
+        return 0;
+    }
+    return keep_address(self, key, raw, &address, size);
+}
+
+static PyObject *
+show_address(const struct raw_address *raw)
+{
+    if (raw->size == 0) {
+        Py_RETURN_NONE;
+    }
+    struct sockaddr_storage address;
+    memcpy(&address, raw->bytes, raw->size);
+    return address_to_object(&address, raw->size);
+}
+
+PyObject *
+transport_socket(struct transport *self)
+{
+    static PyObject *type; /* owned for ever */
+    if (self->sock != NULL || self->fd < 0) {
+        return self->sock != NULL ? self->sock : Py_None;
+    }
+    PyObject *socket_type = module_attribute(&type, "socket", "socket");
+    PyObject *kwargs = Py_BuildValue("{s:i}", "fileno", self->fd);
+    PyObject *args = PyTuple_New(0);
+    PyObject *sock = socket_type == NULL || kwargs == NULL || args == NULL
+                         ? NULL
+                         : PyObject_Call(socket_type, args, kwargs);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(args);
+    if (sock == NULL) {
+        return NULL;
+    }
+    self->sock = sock; /* the descriptor is its now */
+    PyObject *res = PyObject_CallMethod(sock, "setblocking", "O", Py_False);
+    Py_XDECREF(res);
+    return res == NULL ? NULL : sock;
+}
+
+static int
+add_item(PyObject *dict, const char *key, PyObject *value)
+{
+    int res = value == NULL ? -1 : 0;
+    if (res == 0 && PyDict_GetItemString(dict, key) == NULL) {
+        res = PyDict_SetItemString(dict, key, value);
+    }
+    Py_XDECREF(value);
+    return res;
+}
+
+static PyObject *
+wrapped_socket(struct transport *self)
+{
+    static PyObject *type; /* owned for ever */
+    PyObject *sock = transport_socket(self);
+    PyObject *wrapper =
+        sock == NULL ? NULL
+                     : module_attribute(&type, "asyncio.trsock", "TransportSocket");
+    return wrapper == NULL ? NULL : PyObject_CallOneArg(wrapper, sock);
+}
+
+/* The dict of extra information, complete. Borrowed. */
+static PyObject *
+extra_of(struct transport *self)
+{
+    if (self->extra == NULL && (self->extra = PyDict_New()) == NULL) {
+        return NULL;
+    }
+    PyObject *extra = self->extra;
+    if (PyDict_GetItemString(extra, "socket") == NULL && self->fd >= 0 &&
+        add_item(extra, "socket", wrapped_socket(self)) < 0) {
+        return NULL;
+    }
+    if (add_item(extra, "sockname", show_address(&self->local)) < 0 ||
+        add_item(extra, "peername", show_address(&self->peer)) < 0) {
+        return NULL;
+    }
+    return extra;
+}
+
+PyObject *
+transport_get_extra_info(struct transport *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"name", "default", NULL};
+    PyObject *name, *fallback = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", keywords,
+                                     &name, &fallback)) {
+        return NULL;
+    }
+    PyObject *extra = extra_of(self);
+    if (extra == NULL) {
+        return NULL;
+    }
+    PyObject *value = PyDict_GetItemWithError(extra, name);
+    if (value == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    return Py_NewRef(value != NULL ? value : fallback);
+}
+
+int
+transport_ask_local(struct transport *self)
+{
+    return ask_address(self, "sockname", &self->local, getsockname);
+}
+
+static int
+ask_peer(struct transport *self)
+{
+    if (self->extra != NULL && PyDict_GetItemString(self->extra, "peername") != NULL) {
+        return 0;
+    }
+    return ask_address(self, "peername", &self->peer, getpeername);
+}
+
+int
+transport_set_peer(struct transport *self, const void *address, unsigned size)
+{
+    struct sockaddr_storage copy;
+    if (size == 0 || size > sizeof(copy)) {
+        return ask_peer(self);
+    }
+    memcpy(&copy, address, size);
+    return keep_address(self, "peername", &self->peer, &copy, size);
+}
+
+/* --- attributes ---------------------------------------------------------------- */
+
+static PyObject *
+get_extra(struct transport *self, void *closure)
+{
+    (void)closure;
+    return Py_XNewRef(extra_of(self));
+}
+
+static PyObject *
+get_loop(struct transport *self, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(self->place == TRANSPORT_CLOSED ? Py_None : self->loop);
+}
+
+static PyObject *
+get_sock(struct transport *self, void *closure)
+{
+    (void)closure;
+    if (self->place == TRANSPORT_CLOSED) {
+        Py_RETURN_NONE;
+    }
+    return Py_XNewRef(transport_socket(self));
+}
+
+static PyObject *
+get_sock_fd(struct transport *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromLong(self->source.fd);
+}
+
+static PyObject *
+get_server(struct transport *self, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(self->server != NULL ? self->server : Py_None);
+}
+
+static PyObject *
+get_is_polling(struct transport *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(self->source.listed && !self->paused &&
+                           !transport_is_closing(self));
+}
+
+static PyObject *
+get_protocol_paused(struct transport *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(self->protocol_paused);
+}
+
+static PyObject *
+get_conn_lost(struct transport *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromUnsignedLong(transport_is_lost(self) + self->lost_writes);
+}
+
+PyGetSetDef transport_getset[] = {
+    {"_extra", (getter)get_extra, NULL, NULL, NULL},
+    {"_loop", (getter)get_loop, NULL, NULL, NULL},
+    {"_sock", (getter)get_sock, NULL, NULL, NULL},
+    {"_sock_fd", (getter)get_sock_fd, NULL, NULL, NULL},
+    {"_server", (getter)get_server, NULL, NULL, NULL},
+    {"_polling", (getter)get_is_polling, NULL, NULL, NULL},
+    {"_protocol_paused", (getter)get_protocol_paused, NULL, NULL, NULL},
+    {"_conn_lost", (getter)get_conn_lost, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyMemberDef transport_members[] = {
+    {"_protocol", T_OBJECT, offsetof(struct transport, protocol), READONLY, NULL},
+    {"_paused", T_BOOL, offsetof(struct transport, paused), READONLY, NULL},
+    {"_high_water", T_PYSSIZET, offsetof(struct transport, high), READONLY, NULL},
+    {"_low_water", T_PYSSIZET, offsetof(struct transport, low), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
