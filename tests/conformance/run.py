@@ -51,19 +51,18 @@ def quiet(name: str, made: Outcome) -> None:
     pass
 
 
-def count(verdicts: list[Verdict], kind: str, seconds: float, jobs: int) -> list[str]:
-    """The lines with the numbers."""
+def count(verdicts: list[Verdict]) -> dict[str, int]:
+    """The numbers: of tests by verdict, of tests that made a loop, of loops."""
     words = collections.Counter(verdict.word for verdict in verdicts)
-    ran = [v.ours for v in verdicts if v.ours.kind != outcome.SKIP]
-    made = sum(run.ours > 0 for run in ran)
-    version = platform.python_version()
-    return [
-        f"Python {version}, loop {kind}: {len(verdicts)} tests, {jobs} at once, "
-        f"{seconds:.0f} s",
-        ", ".join(f"{words[word]} {word}" for word in judge.WORDS if words[word]),
-        f"loops of this kind were made in {made} tests ({sum(r.ours for r in ran)} "
-        f"loops), asyncio's selector loop in {sum(r.asyncios > 0 for r in ran)}",
-    ]
+    made = [v for v in verdicts if v.ours.ours or v.ours.asyncios]
+    return {
+        "tests": len(verdicts),
+        **{word: words[word] for word in judge.WORDS if words[word]},
+        "with a loop": len(made),
+        "with a loop, passed": sum(v.ours.kind == outcome.PASS for v in made),
+        "loops": sum(v.ours.ours + v.ours.asyncios for v in made),
+        "loops of asyncio": sum(v.ours.asyncios for v in made),
+    }
 
 
 def slowest(verdicts: list[Verdict]) -> list[str]:
@@ -104,9 +103,14 @@ def problems(verdicts: list[Verdict], kind: str, listed: set[str]) -> list[str]:
     return found + [f"listed in skips.py, but not there: {n}" for n in sorted(listed)]
 
 
-def write(path: Path, verdicts: list[Verdict], head: list[str]) -> None:
+def write(path: Path, verdicts: list[Verdict], head: str) -> None:
     tests = {v.name: dataclasses.asdict(v) for v in verdicts}
-    path.write_text(json.dumps({"summary": head, "tests": tests}, indent=1) + "\n")
+    modules: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        modules.setdefault(verdict.name.partition(".")[0], []).append(verdict)
+    by_module = {name: count(modules[name]) for name in sorted(modules)}
+    numbers = {"run": head, "all": count(verdicts), "modules": by_module}
+    path.write_text(json.dumps(numbers | {"tests": tests}, indent=1) + "\n")
 
 
 def main() -> int:
@@ -131,12 +135,16 @@ def main() -> int:
     )
     verdicts = list(judging.verdicts())
     seconds = time.monotonic() - begun
-    head = count(verdicts, options.loop, seconds, options.jobs)
+    head = (
+        f"Python {platform.python_version()}, loop {options.loop}, "
+        f"{options.jobs} at once, {seconds:.0f} s:"
+    )
+    numbers = [f"{n:6} {what}" for what, n in count(verdicts).items()]
     wrong = problems(verdicts, options.loop, listed.keys() - tests.keys())
     if options.write:
         write(options.write, verdicts, head)
-    told = [*details(verdicts, listed), "", *slowest(verdicts), "", *head, *wrong]
-    print("\n".join(told))
+    told = [*details(verdicts, listed), "", *slowest(verdicts), "", head, *numbers]
+    print("\n".join([*told, "", *wrong] if wrong else told))
     return 1 if wrong else 0
 
 
