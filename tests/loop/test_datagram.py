@@ -164,7 +164,7 @@ async def test_a_socket_of_ones_own() -> None:
     assert sock.fileno() == -1
     with (
         socket.socket() as stream,
-        pytest.raises(ValueError, match="(UDP|datagram) [Ss]ocket"),
+        pytest.raises(ValueError, match=r"(UDP|datagram) [Ss]ocket"),
     ):
         await loop.create_datagram_endpoint(Datagrams, sock=stream)
     with pytest.raises(ValueError, match="unexpected address family"):
