@@ -1,0 +1,63 @@
+"""Question: what do a loop's own operations cost, without any network?
+
+Every contender runs operations.py in a process of its own, once per round and row, on
+one processor; rows with a thread or a child may use all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from benchmarks.compare import Case, Choice, Figures, budget_table, interleave
+from benchmarks.loops import MODULES
+from benchmarks.processes import PYTHON, SERVER_CORE, output
+
+CASES = [
+    Case("call_soon", "call_soon", 0.68),
+    Case("sleep", "await sleep(0)", 0.76),
+    Case("call_later_cancel", "call_later + cancel", 0.80),
+    Case("timers", "timers that fire", 0.75),
+    Case("tasks", "tasks (gather of sleep(0))", 0.82),
+    Case("futures", "future resolved by call_soon"),
+    Case("executor", "run_in_executor round trip", 0.85),
+    Case("threadsafe", "run_coroutine_threadsafe round trip"),
+    Case("socketpair", "socketpair sendall + recv", 0.70),
+    Case("subprocess", "subprocess spawn and wait", 0.9),
+    Case("life", "new_event_loop, run, close"),
+    Case("import", "import"),
+]
+UNPINNED = ("executor", "threadsafe", "subprocess")
+TIMEOUT = 20.0
+IMPORT = """
+import sys, time
+start = time.perf_counter_ns()
+__import__(sys.argv[1])
+print('{"ns": %d}' % (time.perf_counter_ns() - start))
+"""
+
+
+def run(case: Case, name: str, seconds: float) -> Figures:
+    """One contender, one process."""
+    if case.key == "import":
+        command = [sys.executable, "-c", IMPORT, MODULES[name]]
+    else:
+        command = [*PYTHON, "benchmarks.operations", name, case.key, str(seconds)]
+    core = None if case.key in UNPINNED else SERVER_CORE
+    figures: Figures = json.loads(output(command, core, seconds + TIMEOUT))
+    return figures
+
+
+def report(quick: bool, choice: Choice) -> str:
+    """Nanoseconds per operation with budgets as Markdown."""
+    rounds = choice.rounds or (3 if quick else 7)
+    seconds = choice.seconds or (0.1 if quick else 0.2)
+    outcomes = interleave(
+        choice.select(CASES),
+        choice.loop_names(),
+        rounds,
+        lambda case, name: run(case, name, seconds),
+    )
+    choice.outcomes += outcomes
+    head = "## Scheduling\n\nTime per operation, ns:\n\n"
+    return head + budget_table(outcomes, "ns")
