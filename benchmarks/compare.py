@@ -11,11 +11,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.loops import OURS, installed
+from benchmarks.loops import BEFORE, NOT_PEERS, OURS, installed
 from benchmarks.measure import progress
 
 Figures = dict[str, float]
 FLOOR = "floor"
+BUSY = 0.05  # the part of the time that is worth a warning
 
 
 @dataclass(frozen=True)
@@ -62,23 +63,29 @@ class Outcome:
 
     def figure(self, name: str, key: str) -> float | None:
         """The median over the rounds, or None for a contender that failed."""
-        if name in self.failures or not self.rounds[name]:
+        if name in self.failures or not self.rounds.get(name):
             return None
-        return statistics.median(figures[key] for figures in self.rounds[name])
+        return self.median(name, lambda figures: figures[key])
+
+    def median(self, name: str, of: Callable[[Figures], float]) -> float:
+        """The median over the rounds of anything made of the figures."""
+        return statistics.median(map(of, self.rounds[name]))
 
     def best(self, key: str, floor: bool = False) -> str | None:
         """The peer (or the floor) with the least median."""
         medians = {
             name: value
             for name in self.rounds
-            if name != OURS and name.startswith(FLOOR) == floor
+            if name not in NOT_PEERS and name.startswith(FLOOR) == floor
             if (value := self.figure(name, key)) is not None
         }
         return min(medians, key=medians.__getitem__) if medians else None
 
     def ratios(self, other: str | None, key: str) -> list[float]:
         """Ours against another contender, round by round, in order of size."""
-        if other is None or self.figure(OURS, key) is None:
+        if OURS not in self.rounds or other is None or other in self.failures:
+            return []
+        if OURS in self.failures:
             return []
         pairs = zip(self.rounds[OURS], self.rounds[other], strict=True)
         return sorted(mine[key] / theirs[key] for mine, theirs in pairs if theirs[key])
@@ -94,26 +101,46 @@ def interleave(
 
     A contender that fails once in a case is out of that case.
     """
-    outcomes = []
-    for number, case in enumerate(cases):
-        names = [*case.floors, *loops]
-        outcome = Outcome(case, {name: [] for name in names}, {})
+    outcomes = [
+        Outcome(case, {name: [] for name in (*case.floors, *loops)}, {})
+        for case in cases
+    ]
+    for number, outcome in enumerate(outcomes):
+        names = list(outcome.rounds)
         for turn in range(rounds):
-            for place in range(len(names)):
-                name = names[(turn + place) % len(names)]
+            _bar(number * rounds + turn, len(outcomes) * rounds, outcome.case.key)
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 if name in outcome.failures:
                     continue
-                progress(
-                    f"{number + 1}/{len(cases)} {case.key}, "
-                    f"round {turn + 1}/{rounds}, {name}"
-                )
                 try:
-                    outcome.rounds[name].append(run(case, name))
+                    outcome.rounds[name].append(run(outcome.case, name))
                 except RuntimeError as error:
                     outcome.failures[name] = str(error)
-        outcomes.append(outcome)
     progress("")
     return outcomes
+
+
+def _bar(done: int, whole: int, what: str) -> None:
+    filled = 30 * done // whole
+    progress(f"[{'#' * filled}{'.' * (30 - filled)}] {done}/{whole} {what}")
+
+
+def busy(outcomes: Sequence[Outcome]) -> str:
+    """A warning where the servers were kept from running by other processes."""
+    waits = [
+        figures["waited"]
+        for outcome in outcomes
+        for rounds in outcome.rounds.values()
+        for figures in rounds
+        if "waited" in figures
+    ]
+    part = statistics.fmean(waits) if waits else 0
+    if part < BUSY:
+        return ""
+    return (
+        f"The machine was busy: servers waited for a processor for {part:.0%} of the "
+        "time, so rates and waits mean little, and CPU times are too high."
+    )
 
 
 def _cell(value: float | None) -> str:
@@ -124,24 +151,27 @@ def _verdict(ratios: list[float], most: float | None, of: str | None) -> list[st
     if most is None:
         return []
     if not ratios:
-        return [f"≤ {most:g} x {of or 'best peer'}: not measured"]
+        return []
     met = statistics.median(ratios) <= most
     return [f"≤ {most:g} x {of}: {'met' if met else 'NOT met'}"]
 
 
-def _comparison(outcome: Outcome, key: str) -> str:
+def _quartiles(ratios: list[float], of: str | None) -> str:
+    if not ratios:
+        return "-"
+    low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+    return f"{statistics.median(ratios):.2f} of {of} ({low:.2f} to {high:.2f})"
+
+
+def _comparison(outcome: Outcome, key: str) -> list[str]:
     peer, floor = outcome.best(key), outcome.best(key, floor=True)
     ratios, case = outcome.ratios(peer, key), outcome.case
-    if ratios:
-        quarter = len(ratios) // 4
-        low, high = ratios[quarter], ratios[-1 - quarter]
-        middle = statistics.median(ratios)
-        cells = f"{middle:.2f} of {peer} | {low:.2f} to {high:.2f}"
-    else:
-        cells = "- | -"
+    cells = [_quartiles(ratios, peer)]
+    if BEFORE in outcome.rounds:
+        cells.append(_quartiles(outcome.ratios(BEFORE, key), BEFORE))
     budget = _verdict(ratios, case.peer, peer)
     budget += _verdict(outcome.ratios(floor, key), case.floor, floor)
-    return f"{cells} | {'; '.join(budget) or '-'}"
+    return [*cells, "; ".join(budget) or "-"]
 
 
 def _columns(outcomes: Sequence[Outcome]) -> list[str]:
@@ -153,15 +183,15 @@ def _columns(outcomes: Sequence[Outcome]) -> list[str]:
 def budget_table(outcomes: Sequence[Outcome], key: str) -> str:
     """Medians, ours against the best peer, and the budget; then what failed."""
     columns = _columns(outcomes)
-    head = ["", *columns, "ours ÷ best peer", "quartiles", "budget"]
+    old = ["ours ÷ before"] if BEFORE in columns else []
+    head = ["", *columns, "ours ÷ best peer (quartiles)", *old, "budget"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     failed = []
     for outcome in outcomes:
         cells = []
         for name in columns:
-            known = name in outcome.rounds
-            cells.append(_cell(outcome.figure(name, key) if known else None))
-        line = [outcome.case.title, *cells, _comparison(outcome, key)]
+            cells.append(_cell(outcome.figure(name, key)))
+        line = [outcome.case.title, *cells, *_comparison(outcome, key)]
         lines.append(f"| {' | '.join(line)} |")
         failed += [
             f"- {name}, {outcome.case.title}: {why}"
@@ -170,27 +200,31 @@ def budget_table(outcomes: Sequence[Outcome], key: str) -> str:
     return "\n".join([*lines, *([""] if failed else []), *failed])
 
 
-def plain_table(
-    outcomes: Sequence[Outcome], show: Callable[[Outcome, str], str | None]
-) -> str:
-    """A table of whatever `show` makes of a contender that did not fail."""
+def rate_table(outcomes: Sequence[Outcome]) -> str:
+    """Messages per second and the 99th percentile of the wait."""
     columns = _columns(outcomes)
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for outcome in outcomes:
         cells = []
         for name in columns:
-            works = outcome.rounds.get(name) and name not in outcome.failures
-            cells.append((show(outcome, name) if works else None) or "-")
+            p99 = outcome.figure(name, "p99_us")
+            if p99 is None:
+                cells.append("-")
+                continue
+            rate = outcome.median(name, lambda f: f["messages"] / f["seconds"])
+            cells.append(f"{rate:.0f}/s, {p99:.0f} µs")
         lines.append(f"| {outcome.case.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def check_rows(rows: Sequence[str], keys: dict[str, list[str]]) -> None:
-    """End with a message if a row that was asked for begins no key."""
+def with_rows(rows: Sequence[str], keys: dict[str, list[str]]) -> list[str]:
+    """The benchmarks that have these rows; ends with a message if none has one."""
     known = [key for some in keys.values() for key in some]
     for row in rows:
         if not any(key.startswith(row) for key in known):
             raise SystemExit(f"no row begins with {row}; there are: {' '.join(known)}")
+    wanted = tuple(rows)
+    return [name for name in keys if any(k.startswith(wanted) for k in keys[name])]
 
 
 def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:

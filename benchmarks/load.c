@@ -7,9 +7,10 @@
  * 127.0.0.1 or the path of a Unix socket. LIMIT is a number of messages, or of seconds
  * if it ends with s. Every byte that comes back is compared with what was sent.
  *
- * Prints one JSON object. With PID it has the CPU time of that process' threads between
- * two moments at which the server has nothing to do: before the first message and
- * after the last echo. A server that says nothing for five seconds ends it with 3. */
+ * Prints one JSON object. With PID it has the CPU time per message of that process'
+ * threads between two moments at which the server has nothing to do, before the first
+ * message and after the last echo, and `waited`, the part of that time in which they
+ * were kept from running by others. A server that is silent for 5 s ends it with 3. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -34,7 +35,7 @@ enum {
     SAMPLES_MAX = 1 << 23, /* latencies kept */
     SILENCE_MS = 5000,
     SOURCES = 200,   /* addresses that connections come from, for their ports */
-    IN_BACKLOG = 500 /* connections made before the server is known to follow */
+    IN_BACKLOG = 100 /* connections made before the server has to have followed */
 };
 
 enum mode { MODE_ECHO, MODE_UDP, MODE_CHURN, MODE_BROADCAST, MODE_IDLE };
@@ -87,19 +88,24 @@ sleep_ms(long ms)
 
 /* The server, seen from outside */
 
-static uint64_t
-server_cpu(void)
+struct account {
+    uint64_t ran, waited; /* nanoseconds; waited for a processor while runnable */
+};
+
+static struct account
+server_account(void)
 {
     char path[320];
-    uint64_t sum = 0;
+    struct account sum = {0, 0};
     snprintf(path, sizeof(path), "/proc/%d/task", pid);
     DIR *tasks = opendir(path);
     for (struct dirent *task; tasks && (task = readdir(tasks));) {
-        unsigned long long ns = 0;
+        unsigned long long ran = 0, waited = 0;
         snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", pid, task->d_name);
         FILE *file = task->d_name[0] == '.' ? NULL : fopen(path, "r");
-        if (file && fscanf(file, "%llu", &ns) == 1) {
-            sum += ns;
+        if (file && fscanf(file, "%llu %llu", &ran, &waited) == 2) {
+            sum.ran += ran;
+            sum.waited += waited;
         }
         if (file) {
             fclose(file);
@@ -112,14 +118,14 @@ server_cpu(void)
 }
 
 /* The kernel adds up a thread's time when it stops running, so wait until it has. */
-static uint64_t
-settled_cpu(void)
+static struct account
+settled_account(void)
 {
-    uint64_t before = server_cpu();
+    struct account before = server_account();
     for (int i = 0, same = 0; pid && i < 40 && same < 2; i++) {
         sleep_ms(5);
-        uint64_t after = server_cpu();
-        same = after == before ? same + 1 : 0;
+        struct account after = server_account();
+        same = after.ran == before.ran ? same + 1 : 0;
         before = after;
     }
     return before;
@@ -335,8 +341,12 @@ open_all(void)
 {
     for (int i = 0; i < connections_count; i++) {
         open_connection(&connections[i]);
-        if (mode != MODE_BROADCAST && (i + 1) % IN_BACKLOG == 0) {
-            ask(&connections[i]);
+        if ((i + 1) % IN_BACKLOG == 0) {
+            if (mode == MODE_BROADCAST) {
+                sleep_ms(10);
+            } else {
+                ask(&connections[i]);
+            }
         }
     }
 }
@@ -382,14 +392,16 @@ measure(double seconds, long count)
     }
     sleep_ms(mode == MODE_BROADCAST ? 300 : 1);
     run(0.1, count / 10 + connections_count); /* warms up everything */
-    uint64_t cpu = settled_cpu(), start = now();
+    struct account before = settled_account();
+    uint64_t start = now();
     run(seconds, count);
     double took = (double)(now() - start) / 1e9;
-    cpu = settled_cpu() - cpu;
+    struct account after = settled_account();
     qsort(times, times_count, sizeof(*times), compare_times);
-    printf("{\"messages\": %ld, \"seconds\": %.6f, \"cpu_ns\": %.1f, "
+    printf("{\"messages\": %ld, \"seconds\": %.6f, \"cpu_ns\": %.1f, \"waited\": %.3f, "
            "\"p50_us\": %.2f, \"p99_us\": %.2f}\n",
-           messages, took, (double)cpu / (double)messages, percentile(0.5),
+           messages, took, (double)(after.ran - before.ran) / (double)messages,
+           (double)(after.waited - before.waited) / 1e9 / took, percentile(0.5),
            percentile(0.99));
 }
 

@@ -2,7 +2,8 @@
 
 Used by the benchmarks that compare loops and by the processes they start. A peer that
 is missing is named in the report and left out of its tables; nothing here imports one
-before it is asked for.
+before it is asked for. `before` is our loop from another checkout, built there: the
+folder in BENCH_BEFORE.
 """
 
 from __future__ import annotations
@@ -11,20 +12,25 @@ import asyncio
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 
-OURS = "ours"
+OURS, BEFORE = "ours", "before"
 MODULES = {
     "asyncio": "asyncio",
     "uvloop": "uvloop",
     "rloop": "rloop",
     "blazio": "blazio",
+    BEFORE: "syslet_loop",
     OURS: "syslet_loop",
 }
+NOT_PEERS = (BEFORE, OURS)
 
 
 def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
     """A new loop of that kind; ImportError if it is not installed."""
+    if name == BEFORE and sys.path[0] != os.environ["BENCH_BEFORE"]:
+        sys.path.insert(0, os.environ["BENCH_BEFORE"])
     loop: asyncio.AbstractEventLoop
     loop = importlib.import_module(MODULES[name]).new_event_loop()
     return loop
@@ -33,14 +39,16 @@ def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
 def installed(wanted: list[str] | None = None) -> list[str]:
     """The loops that can be compared here; ours is always the last."""
     found = [n for n, module in MODULES.items() if importlib.util.find_spec(module)]
-    return [name for name in found if not wanted or name in wanted]
+    if "BENCH_BEFORE" not in os.environ:
+        found.remove(BEFORE)
+    return [name for name in found if not wanted or name in (*wanted, BEFORE)]
 
 
 def versions() -> str:
     """One sentence for the head of a report."""
     said = []
     for name, module in MODULES.items():
-        if name in ("asyncio", OURS):
+        if name in ("asyncio", *NOT_PEERS):
             continue
         if importlib.util.find_spec(module):
             said.append(f"{name} {importlib.metadata.version(module)}")

@@ -85,17 +85,32 @@ def _result(row: Row, base: list[float], units: int) -> Result:
 def progress(text: str) -> None:
     """A line that overwrites itself, on a terminal only."""
     if sys.stderr.isatty():
-        print(f"\r  {text:20}", end="", file=sys.stderr, flush=True)
+        print(f"\r  {text:70}", end="", file=sys.stderr, flush=True)
 
 
-def table(results: Sequence[Result], unit: str) -> str:
-    """Results as a Markdown table; times have the noise of the machine they ran on."""
+def table(
+    results: Sequence[Result], unit: str, budget: dict[str, float] | None = None
+) -> str:
+    """Results as a Markdown table; times have the noise of the machine they ran on.
+
+    `budget` has the least speed that is wanted of a contender.
+    """
     base = results[0].name
+    extra = " budget |" if budget else ""
     lines = [
-        f"| contender | ns per {unit} | speed against `{base}` | quartiles |",
-        "|---|---|---|---|",
+        f"| contender | ns per {unit} | speed against `{base}` | quartiles |{extra}",
+        "|---|---|---|---|" + ("---|" if budget else ""),
     ]
     for r in results:
         quartiles = f"{r.low:.2f} to {r.high:.2f}"
-        lines.append(f"| {r.name} | {r.unit_ns:.0f} | {r.speed:.2f} | {quartiles} |")
+        line = f"| {r.name} | {r.unit_ns:.0f} | {r.speed:.2f} | {quartiles} |"
+        if budget:
+            line += f" {_verdict(r, budget.get(r.name))} |"
+        lines.append(line)
     return "\n".join(lines)
+
+
+def _verdict(result: Result, least: float | None) -> str:
+    if least is None:
+        return "-"
+    return f"≥ {least:g}: {'met' if result.speed >= least else 'NOT met'}"

@@ -9,7 +9,6 @@ messages per second move with the load generator.
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from benchmarks.compare import (
     Case,
     Choice,
     Figures,
-    Outcome,
     budget_table,
+    busy,
     interleave,
-    plain_table,
+    rate_table,
 )
 from benchmarks.processes import LOAD_CORE, PYTHON, build, output, server
 
@@ -106,17 +105,10 @@ def run_load(folder: str, case: Load, name: str, seconds: float) -> Figures:
     return figures
 
 
-def _rates(outcome: Outcome, name: str) -> str | None:
-    """Messages per second and the slowest of a hundred."""
-    rounds = outcome.rounds[name]
-    rate = statistics.median(f["messages"] / f["seconds"] for f in rounds)
-    return f"{rate:.0f}/s, {outcome.figure(name, 'p99_us'):.0f} µs"
-
-
 def report(quick: bool, choice: Choice) -> str:
     """CPU per message with budgets, bytes per connection, then rates as Markdown."""
-    rounds = choice.rounds or (3 if quick else 7)
-    seconds = choice.seconds or (0.3 if quick else 0.5)
+    rounds = choice.rounds or (3 if quick else 5)
+    seconds = choice.seconds or (0.25 if quick else 0.4)
     cases = choice.select(CASES)
     with tempfile.TemporaryDirectory() as folder:
         build(folder, "floor", "load")
@@ -140,5 +132,5 @@ def report(quick: bool, choice: Choice) -> str:
     rated = [o for o in outcomes if getattr(o.case, "figure", "") == "cpu_ns"]
     if rated:
         text += ["Messages per second, and the 99th percentile of the wait:", ""]
-        text += [plain_table(rated, _rates), ""]
+        text += [rate_table(rated), "", busy(rated)]
     return "\n".join(["## Servers", "", *text]).rstrip()

@@ -13,10 +13,11 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 CORES = sorted(os.sched_getaffinity(0))
@@ -50,6 +51,21 @@ class Server:
 
     pid: int
     address: str
+
+
+class Account(NamedTuple):
+    """Nanoseconds of a process' threads: on a processor, and kept from one."""
+
+    ran: int
+    waited: int
+
+
+def account(pid: int) -> Account:
+    """The kernel adds them up when a thread stops running, so wait until it has."""
+    time.sleep(0.02)
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    lines = [(task / "schedstat").read_text().split() for task in tasks]
+    return Account(*(sum(int(line[field]) for line in lines) for field in (0, 1)))
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
-"""The one runner: `python -m benchmarks.run [--only NAME,...] [--rows ROW,...] ...`.
+"""The runner: `python -m benchmarks.run [--quick] [--only NAME,...] [--rows ROW,...]`.
 
 Prints every benchmark's table; --write FILE also stores them as the section of this
 Python version in the given Markdown file, leaving other versions' sections alone, and
---json FILE has the figures of every round. A row is named by the beginning of its key:
-`--only network --rows protocol-50-1k,streams --loops ours,blazio`; --list has the keys.
+--json FILE has the figures of every round. A row is named by the beginning of its key,
+as in `--rows protocol-50-1k,streams --loops ours,blazio`; --list has the keys. --before
+FOLDER adds our loop as it is in another checkout, for what a change does.
 """
 
 from __future__ import annotations
@@ -22,13 +23,21 @@ from benchmarks import compare
 from benchmarks.loops import versions
 
 NAMES = ("interpreter", "files", "chain", "drawing")
-COMPARED = ("network", "scheduling")  # loops, row by row
+COMPARED = ("network", "scheduling", "http")  # loops, row by row
 
 HEAD = """# Benchmarks
 
 Written by `make bench`; every table is one interleaved run, medians and ratios of
 rounds. Absolute times belong to the machine and the minute they were measured in: only
 the ratios inside one table mean something. `speed` above 1 is faster than the base.
+
+Where loops are compared, less is better: nanoseconds of the server's CPU time, as the
+kernel accounts it, or of an operation. `ours ÷ best peer` is the median of the rounds'
+ratios against the peer with the smallest median, and `budget` is the goal for it.
+`floor epoll` and `floor ring` are the same server in C. A few rows take seconds:
+
+    python -m benchmarks.run --rows protocol-50-1k,streams --loops ours,blazio
+    python -m benchmarks.run --list
 """
 
 
@@ -40,14 +49,18 @@ def machine() -> str:
     )
 
 
-def store(file: Path, text: str) -> None:
-    """Replace this Python version's part of the file, or append it."""
+def store(file: Path, parts: list[str]) -> None:
+    """Put the parts into this Python version's section, in place of older ones."""
     version = ".".join(platform.python_version_tuple()[:2])
     begin, end = f"<!-- python {version} -->", f"<!-- end {version} -->"
     whole = file.read_text() if file.exists() else HEAD
-    section = f"{begin}\n\n# Python {version}\n\n{text}\n\n{end}"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
-    if pattern.search(whole):
+    pattern = re.compile(re.escape(begin) + "(.*?)" + re.escape(end), re.S)
+    known = pattern.search(whole)
+    older = re.split(r"^(?=## )", known[1], flags=re.M)[1:] if known else []
+    merged = {part.split("\n")[0]: part.strip() for part in [*older, *parts[1:]]}
+    text = "\n\n".join([f"# Python {version}", parts[0], *merged.values()])
+    section = f"{begin}\n\n{text}\n\n{end}"
+    if known:
         whole = pattern.sub(lambda _: section, whole)
     else:
         whole = f"{whole.rstrip()}\n\n{section}\n"
@@ -70,12 +83,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", type=benchmarks, default=[*NAMES, *COMPARED])
     parser.add_argument("--rows", type=several, default=[], help="of those compared")
     parser.add_argument("--loops", type=several, default=[], help="contenders")
+    parser.add_argument("--before", type=Path, help="a checkout that is built")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="of one run in one round")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--list", action="store_true", help="the keys of the rows")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.write and options.rows:
+        parser.error("--write is for whole benchmarks, not for some of their rows")
+    return options
 
 
 def main() -> None:
@@ -87,7 +104,10 @@ def main() -> None:
         for name, rows in keys.items():
             print(f"{name}: {' '.join(rows)}")
         return
-    compare.check_rows(options.rows, keys)
+    if options.rows:
+        modules = {n: modules[n] for n in compare.with_rows(options.rows, keys)}
+    if options.before:
+        os.environ["BENCH_BEFORE"] = str(options.before.resolve(strict=True))
     choice = compare.Choice(
         options.rows, options.loops, options.rounds, options.seconds
     )
@@ -99,9 +119,10 @@ def main() -> None:
         print(part, end="\n\n", flush=True)
         parts.append(part)
     if options.write:
-        store(options.write, "\n\n".join(parts))
+        store(options.write, parts)
     if options.json:
-        whole = {"machine": machine(), "rows": compare.as_json(choice.outcomes)}
+        rows = compare.as_json(choice.outcomes)
+        whole = {"machine": parts[0], "rows": rows, "tables": parts[1:]}
         options.json.write_text(json.dumps(whole, indent=1))
 
 

@@ -1,7 +1,8 @@
 """Question: what do a loop's own operations cost, without any network?
 
-Every contender runs operations.py in a process of its own, once per round and row, on
-one processor; rows with a thread or a child may use all of them.
+Every contender runs operations.py in a process of its own, once per round and row. The
+figure is CPU time of all its threads on one processor, which others' work disturbs
+least; where a child is waited for, it is elapsed time on any processor.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 
 from benchmarks.compare import Case, Choice, Figures, budget_table, interleave
 from benchmarks.loops import MODULES
+from benchmarks.operations import WAITING
 from benchmarks.processes import PYTHON, SERVER_CORE, output
 
 CASES = [
@@ -27,30 +29,31 @@ CASES = [
     Case("life", "new_event_loop, run, close"),
     Case("import", "import"),
 ]
-UNPINNED = ("executor", "threadsafe", "subprocess")
 TIMEOUT = 20.0
 IMPORT = """
-import sys, time
-start = time.perf_counter_ns()
-__import__(sys.argv[1])
-print('{"ns": %d}' % (time.perf_counter_ns() - start))
+import os, sys, time
+if sys.argv[1] == "before":
+    sys.path.insert(0, os.environ["BENCH_BEFORE"])
+start = time.process_time_ns()
+__import__(sys.argv[2])
+print('{"ns": %d}' % (time.process_time_ns() - start))
 """
 
 
 def run(case: Case, name: str, seconds: float) -> Figures:
     """One contender, one process."""
     if case.key == "import":
-        command = [sys.executable, "-c", IMPORT, MODULES[name]]
+        command = [sys.executable, "-c", IMPORT, name, MODULES[name]]
     else:
         command = [*PYTHON, "benchmarks.operations", name, case.key, str(seconds)]
-    core = None if case.key in UNPINNED else SERVER_CORE
+    core = None if case.key in WAITING else SERVER_CORE
     figures: Figures = json.loads(output(command, core, seconds + TIMEOUT))
     return figures
 
 
 def report(quick: bool, choice: Choice) -> str:
     """Nanoseconds per operation with budgets as Markdown."""
-    rounds = choice.rounds or (3 if quick else 7)
+    rounds = choice.rounds or (3 if quick else 5)
     seconds = choice.seconds or (0.1 if quick else 0.2)
     outcomes = interleave(
         choice.select(CASES),

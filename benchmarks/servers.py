@@ -107,8 +107,14 @@ async def sock_accept(listener: socket.socket) -> None:
 
 
 def listen() -> tuple[socket.socket, str]:
-    """A listening socket and its port."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    """A listening socket and its port.
+
+    asyncio sets TCP_NODELAY only where the socket's protocol says TCP, as it does in
+    sockets that create_server makes from a host and a port.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(BACKLOG)
     return listener, str(listener.getsockname()[1])
 
 

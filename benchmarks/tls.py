@@ -13,7 +13,9 @@ import ssl
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import account
 
 
 def make_certificate(folder: str) -> None:
@@ -23,13 +25,6 @@ def make_certificate(folder: str) -> None:
     command += ["-subj", "/CN=localhost", "-keyout", f"{folder}/key.pem"]
     command += ["-out", f"{folder}/cert.pem"]
     subprocess.run(command, check=True, capture_output=True)
-
-
-def server_cpu(pid: int) -> int:
-    """Nanoseconds of all threads; the kernel adds them up when they stop running."""
-    time.sleep(0.02)
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
 
 def connect(port: int, count: int) -> list[ssl.SSLSocket]:
@@ -59,7 +54,7 @@ def run(socks: list[ssl.SSLSocket], message: bytes, seconds: float) -> list[floa
             if not ready:
                 sys.exit("no answer for 5 s")
             for key, _ in ready:
-                sock = key.fileobj
+                sock: Any = key.fileobj
                 got[sock] += sock.recv(1 << 18)
                 while sock.pending():
                     got[sock] += sock.recv(1 << 18)
@@ -82,13 +77,15 @@ def main() -> None:
     message = bytes(n * 31 & 255 for n in range(size))
     socks = connect(port, count)
     run(socks, message, 0.1)
-    before, start = server_cpu(pid), time.perf_counter()
+    before, start = account(pid), time.perf_counter()
     waits = sorted(run(socks, message, seconds))
     took = time.perf_counter() - start
+    after = account(pid)
     result = {
         "messages": len(waits),
         "seconds": took,
-        "cpu_ns": (server_cpu(pid) - before) / len(waits),
+        "cpu_ns": (after.ran - before.ran) / len(waits),
+        "waited": (after.waited - before.waited) / 1e9 / took,
         "p50_us": waits[len(waits) // 2] * 1e6,
         "p99_us": waits[len(waits) * 99 // 100] * 1e6,
     }
