@@ -9,7 +9,7 @@ NATIVE = $(shell find native tests/engine \( -name '*.[ch]' -o -name '*_build.py
            2>/dev/null) setup.py pyproject.toml
 C_FILES = $$(find native tests benchmarks -name '*.[ch]')
 
-.PHONY: help demo test check format bench san clean
+.PHONY: help demo test suites check format bench san clean
 .DELETE_ON_ERROR:
 
 help:            ## this list
@@ -40,6 +40,9 @@ demo: $(VENV)/built       ## serve and read real files on the loop; a table of t
 
 test: $(VENV)/built       ## every test
 	$(RUN) -m pytest -q
+
+suites: $(VENV)/built     ## other projects' own tests on our loop, beside asyncio's
+	$(RUN) -m tests.suites.run all --keep
 
 check: $(VENV)/tools      ## lint, types and layout
 	$(RUN) -m ruff check .
