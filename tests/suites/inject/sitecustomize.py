@@ -10,6 +10,15 @@ another loop than it was told would prove nothing.
 import os
 
 
+def in_subinterpreter() -> bool:
+    """A suite may start these, and not every loop's module can be imported there."""
+    try:
+        import _interpreters as interpreters
+    except ImportError:
+        import _xxsubinterpreters as interpreters
+    return interpreters.get_current() != interpreters.get_main()
+
+
 def replace(target: str, log: str) -> None:
     """Rebind the names under which programs find asyncio's default loop."""
     import asyncio
@@ -38,7 +47,7 @@ def replace(target: str, log: str) -> None:
         asyncio.EventLoop = loop_class
 
 
-if os.environ.get("INJECTED_LOOP"):
+if os.environ.get("INJECTED_LOOP") and not in_subinterpreter():
     try:
         replace(os.environ["INJECTED_LOOP"], os.environ.get("INJECTED_LOG", ""))
     except Exception as error:
