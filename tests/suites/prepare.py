@@ -17,7 +17,11 @@ from pathlib import Path
 from .projects import COMMON, Suite
 
 ROOT = Path(__file__).parents[2]
-PROJECT = ("native", "syslet_loop", "setup.py", "pyproject.toml", "README.md")
+PROJECT = (
+    *("native", "syslet_loop", "setup.py", "pyproject.toml"),
+    *("README.md", "LICENSE"),
+)
+CFFI = "cffi>=1.17,<3"  # what a linked checkout needs
 STEP_TIMEOUT = 1200
 PIP = ("-m", "pip", "-qq", "--disable-pip-version-check", "--no-input")
 
@@ -36,10 +40,6 @@ class Room:
     def sources(self) -> Path:
         return self.folder / "sources"
 
-    def results(self, loop: str) -> Path:
-        """The junit file of the last run on this loop."""
-        return self.folder / f"{loop}.xml"
-
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without what changes a Python or pytest."""
@@ -55,12 +55,8 @@ def step(*command: str | Path) -> None:
     subprocess.run(command, check=True, timeout=STEP_TIMEOUT, env=clean_environment())
 
 
-def prepare(suite: Suite, folder: Path, python: str, with_project: bool) -> Room:
-    """The room of `suite` below `folder`, made if it is not there.
-
-    `with_project` installs the checkout, not editable, again each time: its sources are
-    what has changed.
-    """
+def prepare(suite: Suite, folder: Path, python: str) -> Room:
+    """The room of `suite` below `folder`, made if it is not there."""
     tag = subprocess.run(
         [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
         check=True,
@@ -74,11 +70,9 @@ def prepare(suite: Suite, folder: Path, python: str, with_project: bool) -> Room
         room.folder.mkdir(parents=True, exist_ok=True)
         step(python, "-m", "venv", "--clear", room.folder / "venv")
         version = unpack(suite, room)
-        packages = [*COMMON, *suite.requires, f"{suite.name}=={version}"]
+        packages = [*COMMON, *suite.requires, f"{suite.name}=={version}", CFFI]
         step(room.python, *PIP, "install", *packages)
         ready.write_text(f"{suite.name} {version}\n")
-    if with_project:
-        install_project(room)
     return room
 
 
@@ -100,19 +94,24 @@ def unpack(suite: Suite, room: Room) -> str:
     return stem.rpartition("-")[2]
 
 
-def install_project(room: Room) -> None:
-    """Build and install a copy of this checkout, so that it is not disturbed."""
-    copy = room.folder / "project"
-    shutil.rmtree(copy, ignore_errors=True)
+def install(room: Room) -> Path:
+    """Build a copy of this checkout; the folder for PYTHONPATH it is installed in.
+
+    It is not in the virtual environment since some tests start a Python that does not
+    know that it belongs to one.
+    """
+    copy, target = room.folder / "project", room.folder / "installed"
+    for folder in (copy, target):
+        shutil.rmtree(folder, ignore_errors=True)
     copy.mkdir()
-    for name in (*PROJECT, "LICENSE"):
+    for name in PROJECT:
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns("*.so", "__pycache__", "_memory.c")
             shutil.copytree(ROOT / name, copy / name, ignore=ignored)
         else:
             shutil.copy(ROOT / name, copy / name)
-    step(room.python, *PIP, "install", "--force-reinstall", "--no-deps", copy)
-    step(room.python, *PIP, "install", "cffi>=1.17,<3")
+    step(room.python, *PIP, "install", "--target", target, copy)
+    return target
 
 
 def link(room: Room, checkout: Path) -> Path:

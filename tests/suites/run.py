@@ -16,11 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import report
 from .explained import EXPLAINED
-from .prepare import ROOT, Room, clean_environment, link, prepare
+from .prepare import ROOT, Room, clean_environment, install, link, prepare
 from .projects import SUITES, Suite
 
 INJECT = Path(__file__).parent / "inject"
@@ -28,121 +30,123 @@ CLASSES = {"ours": "syslet_loop:EventLoop", "asyncio": "asyncio:SelectorEventLoo
 MOST_AGAIN = 40
 
 
-def command(suite: Suite, room: Room, junit: Path, tests: list[str]) -> list[str]:
-    """The call of pytest; `tests` are node ids, all if there are none."""
-    alone = bool(tests)
-    # A worker of xdist may crash or be killed by pytest-timeout: the others' results
-    # survive, and the test it ran is reported as failed.
-    return [
-        *(str(room.python), "-m", "pytest", "-q", *suite.options),
-        *("-p", "no:cacheprovider", "-p", "no:randomly"),
-        *("-n", "1" if alone else str(suite.workers), "--max-worker-restart=100"),
-        *("-o", f"timeout={suite.test_timeout}", "-o", "timeout_method=thread"),
-        *("-o", "junit_family=xunit1", f"--junit-xml={junit}"),
-        *(f"--ignore-glob={each}" for each in suite.ignore),
-        *(tests or ["tests"]),
-    ]
+@dataclass(frozen=True)
+class Runner:
+    """How one suite is run on whichever loop."""
 
+    suite: Suite
+    room: Room
+    # A folder for PYTHONPATH that has our loop.
+    package: Path
+    debug: bool = False
 
-def environment(
-    room: Room, loop: str, source: Path | None, loops: Path
-) -> dict[str, str]:
-    """What makes the suite run on `loop`; processes that made one tell `loops`."""
-    path = [str(INJECT)]
-    if source is not None:
-        path.append(str(link(room, source)))
-    return {
-        **clean_environment(),
-        "PYTHONPATH": os.pathsep.join(path),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "INJECTED_LOOP": CLASSES[loop],
-        "INJECTED_LOG": str(loops),
-    }
+    def command(self, junit: Path, tests: Sequence[str]) -> list[str]:
+        """The call of pytest; `tests` are node ids, all if there are none."""
+        suite = self.suite
+        # A worker of xdist may crash or be killed by pytest-timeout: the others'
+        # results survive, and the test it ran is reported as failed.
+        return [
+            *(str(self.room.python), "-m", "pytest", "-q", *suite.options),
+            *("-p", "no:cacheprovider", "--max-worker-restart=100"),
+            *("-n", "1" if tests else str(suite.workers)),
+            *("-o", f"timeout={suite.test_timeout}", "-o", "timeout_method=thread"),
+            *("-o", "junit_family=xunit1", f"--junit-xml={junit}"),
+            *(f"--ignore-glob={each}" for each in suite.ignore),
+            *(tests or ["tests"]),
+        ]
 
+    def environment(self, loop: str, made: Path) -> dict[str, str]:
+        """What makes the suite run on `loop`; processes that made one tell `made`."""
+        variables = {
+            **clean_environment(),
+            "PYTHONPATH": os.pathsep.join([str(INJECT), str(self.package)]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "INJECTED_LOOP": CLASSES[loop],
+            "INJECTED_LOG": str(made),
+        }
+        if self.debug:
+            variables["PYTHONASYNCIODEBUG"] = "1"
+        return variables
 
-def run_pytest(
-    suite: Suite,
-    room: Room,
-    loop: str,
-    source: Path | None,
-    tests: list[str] | None = None,
-) -> Path:
-    """One run; returns the junit file. RuntimeError if there is none, or no loop."""
-    name = f"{loop}-again" if tests else loop
-    junit, log = room.results(name), room.folder / f"{name}.log"
-    loops = room.folder / f"{name}.loops"
-    for path in (junit, loops):
-        path.unlink(missing_ok=True)
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command(suite, room, junit, tests or []),
-            cwd=room.sources,
-            env=environment(room, loop, source, loops),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+    def run(
+        self, loop: str, name: str, tests: Sequence[str] = ()
+    ) -> dict[str, report.Outcome]:
+        """Run on `loop`, with the results in files called `name`.
+
+        Raises RuntimeError if there are no results, or if they are not of this loop.
+        """
+        results, log, made = (
+            self.room.folder / f"{name}.{kind}" for kind in ("xml", "log", "loops")
         )
+        for path in (results, made):
+            path.unlink(missing_ok=True)
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                self.command(results, tests),
+                cwd=self.room.sources,
+                env=self.environment(loop, made),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self.wait(process)
+        if not results.exists():
+            raise RuntimeError(f"no results: see {log}")
+        if not tests and not made.exists():
+            raise RuntimeError(f"the injected loop was never made: see {log}")
+        return report.read(results)
+
+    def wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for pytest, but not for ever."""
         try:
-            process.wait(suite.whole_timeout)
+            process.wait(self.suite.whole_timeout)
         except subprocess.TimeoutExpired:
-            print(f"{suite.name} on {loop}: no end in {suite.whole_timeout} s")
+            print(f"{self.suite.name}: no end in {self.suite.whole_timeout} s")
         finally:
             # Also what the tests have started and left behind.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    if not junit.exists():
-        raise RuntimeError(f"{suite.name} on {loop} left no results: see {log}")
-    if not tests and not loops.exists():
-        raise RuntimeError(f"{suite.name} on {loop} never made the injected loop")
-    return junit
 
+    def timed(self, loop: str, name: str, tests: Sequence[str]) -> None:
+        """Run, and print the counts and the time."""
+        start = time.monotonic()
+        outcomes = self.run(loop, name, tests)
+        took = time.monotonic() - start
+        text = f"{report.counts(outcomes)} in {took:.0f} s"
+        print(f"{self.suite.name} on {loop}: {text}", flush=True)
 
-def timed_run(suite: Suite, room: Room, loop: str, source: Path | None) -> None:
-    """Run the whole suite and print its counts and its time."""
-    start = time.monotonic()
-    outcomes = report.read(run_pytest(suite, room, loop, source))
-    took = time.monotonic() - start
-    print(f"{suite.name} on {loop}: {report.counts(outcomes)} in {took:.0f} s")
-
-
-def agreed_again(
-    suite: Suite,
-    room: Room,
-    source: Path | None,
-    differences: list[report.Difference],
-) -> frozenset[str]:
-    """Run the tests that differ once more on both loops; those that agree now."""
-    # A test that is absent from one run would end the other with a usage error.
-    nodes = [each.ours.node for each in differences if each.base.node]
-    nodes = [node for node in nodes if node]
-    if not nodes or len(nodes) > MOST_AGAIN:
-        return frozenset()
-    base, ours = (
-        report.read(run_pytest(suite, room, loop, source, nodes))
-        for loop in ("asyncio", "ours")
-    )
-    still = {each.test for each in report.compare(base, ours)}
-    return frozenset(base.keys() & ours.keys()) - still
+    def agreed_again(self, differences: list[report.Difference]) -> frozenset[str]:
+        """Run the tests that differ once more on both loops; those that agree now."""
+        # A test that is absent from one run would end the other with a usage error.
+        nodes = [
+            each.ours.node for each in differences if each.ours.node and each.base.node
+        ]
+        if not nodes or len(nodes) > MOST_AGAIN:
+            return frozenset()
+        base = self.run("asyncio", "asyncio-again", nodes)
+        ours = self.run("ours", "ours-again", nodes)
+        still = {each.test for each in report.compare(base, ours)}
+        return frozenset(base.keys() & ours.keys()) - still
 
 
 def run_suite(suite: Suite, options: argparse.Namespace, folder: Path) -> bool:
     """Run one suite as the options say; False if there is an unexplained difference."""
-    room = prepare(suite, folder, options.python, with_project=options.source is None)
-    loops = [options.loop] if options.loop else ["asyncio", "ours"]
-    for loop in loops:
-        timed_run(suite, room, loop, options.source)
-    files = [room.results(loop) for loop in ("asyncio", "ours")]
+    room = prepare(suite, folder, options.python)
+    package = link(room, options.source) if options.source else install(room)
+    runner = Runner(suite, room, package, options.debug)
+    suffix = "-debug" * options.debug + "-only" * bool(options.only)
+    for loop in [options.loop] if options.loop else ["asyncio", "ours"]:
+        runner.timed(loop, loop + suffix, options.only)
+    files = [room.folder / f"{loop}{suffix}.xml" for loop in ("asyncio", "ours")]
+    print(f"    results and logs: {files[1].with_suffix('')}.*")
     if options.loop == "asyncio" or not all(path.exists() for path in files):
         return True
-    base, ours = (report.read(path) for path in files)
-    differences = report.compare(base, ours)
+    differences = report.compare(*map(report.read, files))
     explained = EXPLAINED[suite.name]
-    open_ones = [
-        each for each in differences if not report.reason(each.test, explained)
-    ]
-    again = agreed_again(suite, room, options.source, open_ones)
+    unknown = [each for each in differences if not report.reason(each.test, explained)]
+    again = runner.agreed_again(unknown)
     result = report.sort_out(differences, explained, again)
     print(*result.lines(explained), sep="\n", flush=True)
     return not result.unexplained
@@ -164,6 +168,10 @@ def parse() -> argparse.Namespace:
         "--source",
         type=Path,
         help="another checkout, built in place, instead of installing this one",
+    )
+    parser.add_argument("--debug", action="store_true", help="asyncio's debug mode")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="TEST", help="files or node ids"
     )
     return parser.parse_args()
 
