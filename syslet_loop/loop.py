@@ -98,6 +98,7 @@ if TYPE_CHECKING:
 
         _thread_id: int | None
         _csock: Any
+        _internal_fds: int
 
         def __init__(self, selector: Any) -> None: ...
         def _check_closed(self) -> None: ...
@@ -254,13 +255,17 @@ class EventLoop(Connections, _Base):
 
     def _make_self_pipe(self) -> None:
         self._ssock = self._csock = None
+        self._internal_fds += 1  # the engine's
 
     def _close_self_pipe(self) -> None:
         if self._csock is not None:
             super()._close_self_pipe()
+        else:
+            self._internal_fds -= 1
 
     def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
         """As asyncio: call `callback(*args)` in the loop when the signal comes."""
         if self._csock is None and not self._closed:
             super()._make_self_pipe()
+            self._internal_fds -= 1
         super().add_signal_handler(sig, callback, *args)

@@ -346,13 +346,13 @@ free_memory(struct engine *engine)
         }
     }
     slots_close(&engine->slots);
-    watches_close(engine);
     free(engine);
 }
 
 static int
 close_in_child(struct engine *engine)
 {
+    watches_close(engine);
     engine->backend->forget(engine);
     workers_forget(engine);
     engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);
@@ -396,6 +396,7 @@ engine_close(struct engine *engine)
     if (res < 0 || engine->stats.prepared != 0) {
         return res < 0 ? res : -EBUSY;
     }
+    watches_close(engine);
     workers_close(engine);
     engine->backend->close(engine);
     engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);

@@ -134,6 +134,12 @@ void
 watch_reported(struct watch *watch, uint32_t mask)
 {
     struct engine *engine = watch->engine;
+    if (watch->kind == WATCH_STREAM && !watch->write_wanted) {
+        mask &= ~(uint32_t)POLLOUT; /* epoll reports both edges */
+        if (mask == 0) {
+            return;
+        }
+    }
     if (mask & (POLLOUT | POLLERR | POLLHUP)) {
         watch->write_wanted = false;
     }

@@ -221,7 +221,9 @@ core_traverse(struct core *self, visitproc visit, void *arg)
     }
     for (struct source *source = self->sources; source != NULL;
          source = source->following) {
-        Py_VISIT(source->object);
+        if (source->held) {
+            Py_VISIT(source->object);
+        }
     }
     for (uint32_t fd = 0; fd < self->readers_room; fd++) {
         Py_VISIT(self->readers[fd].read);

@@ -120,6 +120,7 @@ listener_ready(struct source *source, uint32_t events)
         PyErr_Clear();
     }
     if (exception != NULL) {
+        (void)source_queue(source, POLLIN); /* the loop may run again */
         exception_raise(exception);
     }
     return res;

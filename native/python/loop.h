@@ -80,11 +80,12 @@ struct source {
     const struct source_kind *kind; /* borrowed: constant */
     PyObject *object;               /* borrowed: the object that it is a part of */
     struct core *core;              /* borrowed from the object's loop */
-    struct source *previous; /* the core's list, which owns a reference to object */
+    struct source *previous;        /* the core's list */
     struct source *following;
     int fd;          /* borrowed from the object */
     uint32_t events; /* seen, not yet handled */
     bool listed;     /* in the core's list */
+    bool held;       /* the list owns a reference to object */
     bool queued;     /* in the ready queue, which owns a reference */
 };
 
@@ -92,6 +93,9 @@ void source_init(struct source *source, const struct source_kind *kind,
                  PyObject *object);
 /* From now on it is watched, and the core keeps the object alive. -1: MemoryError. */
 int source_open(struct source *source, struct core *core, int fd);
+/* Whether the core keeps the object of an open source alive; it does at first. An object
+ * that nobody holds ends its source when it is freed. */
+void source_hold(struct source *source, bool held);
 void source_want_write(struct source *source); /* report when there is room */
 /* Ends the watch; may free the object unless the caller holds a reference. */
 void source_close(struct source *source);

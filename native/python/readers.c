@@ -105,6 +105,7 @@ control(struct core *core, int fd, const struct reader *reader, bool known)
         res = epoll_ctl(core->readers_fd, EPOLL_CTL_MOD, fd, &event);
     }
     if (res < 0) {
+        errno = fd == core->readers_fd ? EBADF : errno; /* our set is nobody's */
         PyErr_SetFromErrno(PyExc_OSError);
     }
     return res;

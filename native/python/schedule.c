@@ -135,7 +135,7 @@ schedule_at(PyObject *self, PyObject *when, PyObject *const *args, Py_ssize_t co
     }
     if ((names != NULL && read_context(method, args + count, names, &context) < 0) ||
         (UNLIKELY(core->closed || core->debug) &&
-         check(self, core, args[1], method, true) < 0)) {
+         check(self, core, args[1], "call_at", true) < 0)) {
         goto fail;
     }
     struct timer *timer = timer_new(self, args[1], args + 2, count - 2, context);

@@ -53,9 +53,23 @@ source_open(struct source *source, struct core *core, int fd)
         core->sources->previous = source;
     }
     core->sources = source;
-    source->listed = true;
+    source->listed = source->held = true;
     Py_INCREF(source->object);
     return 0;
+}
+
+void
+source_hold(struct source *source, bool held)
+{
+    if (!source->listed || source->held == held) {
+        return;
+    }
+    source->held = held;
+    if (held) {
+        Py_INCREF(source->object);
+    } else {
+        Py_DECREF(source->object);
+    }
 }
 
 void
@@ -87,7 +101,10 @@ source_close(struct source *source)
     }
     source->previous = source->following = NULL;
     source->listed = false;
-    Py_DECREF(source->object);
+    if (source->held) {
+        source->held = false;
+        Py_DECREF(source->object);
+    }
 }
 
 void

@@ -59,34 +59,67 @@ tell_made(struct stream *self)
     return res == NULL ? -1 : 0;
 }
 
-/* What asyncio schedules as three callbacks: connection_made, reading, the waiter. */
+static int
+tell_protocol_made(struct transport *base)
+{
+    PyObject *res =
+        base->protocol == NULL
+            ? Py_NewRef(Py_None)
+            : protocol_call(base, transport_names.connection_made, (PyObject *)base);
+    Py_XDECREF(res);
+    return res == NULL ? made_failed((struct stream *)base) : 0;
+}
+
+static int
+begin_watching(struct stream *self)
+{
+    struct transport *base = &self->base;
+    if (transport_is_lost(base) || base->source.listed) {
+        return 0;
+    }
+    if (source_open(&base->source, loop_core(base->loop), base->fd) < 0) {
+        return -1;
+    }
+    if (self->chunks_count > 0) {
+        source_want_write(&base->source);
+    }
+    stream_hold(self);
+    return 0;
+}
+
+/* What asyncio schedules as three callbacks: connection_made, reading, the waiter. Each
+ * happens whatever became of the one before. */
 static int
 start(struct stream *self)
 {
-    struct transport *base = &self->base;
     PyObject *context = self->made_context;
     self->made_context = NULL;
-    int failed = 0;
-    if (base->protocol != NULL) {
-        PyObject *res = protocol_call(base, transport_names.connection_made,
-                                      (PyObject *)self, context);
-        failed = res == NULL ? made_failed(self) : 0;
-        Py_XDECREF(res);
-    }
+    int res = context_run(context, tell_protocol_made, &self->base);
     Py_DECREF(context);
-    if (failed == 0 && !transport_is_lost(base) && !base->source.listed) {
-        failed = source_open(&base->source, loop_core(base->loop), base->fd);
-        if (failed == 0 && self->chunks_count > 0) {
-            source_want_write(&base->source);
-        }
+    PyObject *exception = res < 0 ? exception_take() : NULL;
+    if (begin_watching(self) < 0 || tell_made(self) < 0) {
+        res = -1;
     }
-    return failed < 0 ? -1 : tell_made(self);
+    if (exception != NULL) {
+        PyErr_Clear();
+        exception_raise(exception);
+    }
+    return res;
+}
+
+void
+stream_hold(struct stream *self)
+{
+    const struct transport *base = &self->base;
+    bool reads = base->place == TRANSPORT_OPEN && !base->paused && !self->read_ended;
+    source_hold(&self->base.source, reads || self->chunks_count > 0);
 }
 
 static int
 stream_ready(struct source *source, uint32_t events)
 {
-    struct stream *self = (struct stream *)source->object;
+    struct transport *base = (struct transport *)source->object;
+    struct stream *self = (struct stream *)base;
     if (UNLIKELY(events & EVENT_START) && start(self) < 0) {
         return -1;
     }
@@ -94,11 +127,13 @@ stream_ready(struct source *source, uint32_t events)
         self->hangup = true;
     }
     if ((events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR)) &&
-        stream_read_ready(self) < 0) {
+        context_run(base->read_context, stream_read_ready, base) < 0) {
         return -1;
     }
     if (self->chunks_count > 0 && (events & (POLLOUT | POLLHUP | POLLERR))) {
-        return stream_write_ready(self);
+        PyObject *context = self->write_context;
+        return context_run(context != NULL ? context : base->read_context,
+                           stream_write_ready, base);
     }
     return 0;
 }
@@ -215,6 +250,7 @@ stream_pause_reading(struct stream *self, PyObject *none)
         Py_RETURN_NONE;
     }
     self->base.paused = true;
+    stream_hold(self);
     return debug_log(self, "paused_reading");
 }
 
@@ -231,6 +267,7 @@ stream_resume_reading(struct stream *self, PyObject *none)
     }
     Py_XSETREF(self->base.read_context, context);
     self->base.paused = false;
+    stream_hold(self);
     /* Edges seen meanwhile are forgotten: look. */
     if (self->base.source.listed && source_queue(&self->base.source, POLLIN) < 0) {
         return NULL;
@@ -351,6 +388,7 @@ static int
 stream_traverse(struct stream *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->made_context);
+    Py_VISIT(self->write_context);
     Py_VISIT(self->waiter);
     Py_VISIT(self->empty_waiter);
     return transport_traverse(&self->base, visit, arg);
@@ -360,6 +398,7 @@ static int
 stream_clear(struct stream *self)
 {
     Py_CLEAR(self->made_context);
+    Py_CLEAR(self->write_context);
     Py_CLEAR(self->waiter);
     Py_CLEAR(self->empty_waiter);
     return transport_clear(&self->base);
@@ -372,6 +411,7 @@ stream_dealloc(struct stream *self)
         return;
     }
     PyObject_GC_UnTrack(self);
+    source_close(&self->base.source); /* one that nobody held */
     (void)stream_clear(self);
     stream_forget_chunks(self);
     PyMem_Free(self->chunks);
@@ -407,6 +447,17 @@ static PyType_Spec stream_spec = {
     .slots = stream_slots,
 };
 
+/* asyncio's sendfile wants an instance of it. */
+static PyObject *
+flow_control_mixin(void)
+{
+    PyObject *module = PyImport_ImportModule("asyncio.transports");
+    PyObject *mixin =
+        module == NULL ? NULL : PyObject_GetAttrString(module, "_FlowControlMixin");
+    Py_XDECREF(module);
+    return mixin;
+}
+
 int
 stream_init(PyObject *module)
 {
@@ -414,7 +465,7 @@ stream_init(PyObject *module)
     if (asyncio == NULL) {
         return -1;
     }
-    PyObject *base = PyObject_GetAttrString(asyncio, "Transport");
+    PyObject *base = flow_control_mixin();
     buffered_protocol = PyObject_GetAttrString(asyncio, "BufferedProtocol");
     Py_DECREF(asyncio);
     if (base == NULL || buffered_protocol == NULL) {

@@ -16,10 +16,11 @@ enum stream_reader {                  /* what incoming data becomes */
 
 struct stream {
     struct transport base;
-    PyObject *made_context; /* owned: connection_made runs in it; NULL afterwards */
-    PyObject *waiter;       /* owned future: told when the connection is made; NULL */
-    PyObject *empty_waiter; /* owned future: told when all is sent; NULL */
-    struct chunk *chunks;   /* owned: a ring of chunks_mask + 1 */
+    PyObject *made_context;  /* owned: connection_made runs in it; NULL afterwards */
+    PyObject *write_context; /* owned: what resume_writing runs in; NULL: none yet */
+    PyObject *waiter;        /* owned future: told when the connection is made; NULL */
+    PyObject *empty_waiter;  /* owned future: told when all is sent; NULL */
+    struct chunk *chunks;    /* owned: a ring of chunks_mask + 1 */
     uint32_t chunks_head, chunks_count, chunks_mask;
     enum stream_reader reader;
     bool eof;         /* write_eof() was called */
@@ -28,11 +29,14 @@ struct stream {
     bool keeps_bytes; /* its protocol keeps what it is given: see stream_read.c */
 };
 
+/* stream.c: whether the loop keeps it alive: while it reads or has data to send. */
+void stream_hold(struct stream *self);
+
 /* stream_read.c */
-int stream_read_ready(struct stream *self); /* -1: fatal exception */
+int stream_read_ready(struct transport *self); /* -1: fatal exception */
 
 /* stream_write.c */
-int stream_write_ready(struct stream *self); /* -1: fatal exception */
+int stream_write_ready(struct transport *self); /* -1: fatal exception */
 void stream_forget_chunks(struct stream *self);
 PyObject *stream_write(struct stream *self, PyObject *data);
 PyObject *stream_writelines(struct stream *self, PyObject *list);

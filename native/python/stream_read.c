@@ -48,8 +48,7 @@ bytes_set_size(PyObject *bytes, Py_ssize_t size)
 static int
 deliver(struct stream *self, PyObject *data)
 {
-    PyObject *res = protocol_call(&self->base, transport_names.data_received, data,
-                                  self->base.read_context);
+    PyObject *res = protocol_call(&self->base, transport_names.data_received, data);
     if (LIKELY(res != NULL)) {
         Py_DECREF(res);
         return 0;
@@ -128,34 +127,50 @@ read_bytes(struct stream *self, bool *full)
     return res < 0 ? READ_FATAL : size;
 }
 
-static int
-ask_for_buffer(struct stream *self, Py_buffer *view)
+/* The protocol's buffer, which is not empty. New reference. */
+static PyObject *
+ask_for_buffer(struct stream *self)
 {
     PyObject *hint = PyLong_FromLong(-1);
-    PyObject *buffer = hint == NULL
-                           ? NULL
-                           : protocol_call(&self->base, transport_names.get_buffer,
-                                           hint, self->base.read_context);
+    PyObject *buffer =
+        hint == NULL ? NULL
+                     : protocol_call(&self->base, transport_names.get_buffer, hint);
     Py_XDECREF(hint);
-    if (buffer == NULL) {
-        return -1;
-    }
-    int res = PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
-    Py_DECREF(buffer);
-    if (res == 0 && view->len == 0) {
-        PyBuffer_Release(view);
+    Py_ssize_t size = buffer == NULL ? -1 : PyObject_Size(buffer);
+    if (size == 0) {
         PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
-        return -1;
     }
-    return res;
+    if (size <= 0) {
+        Py_CLEAR(buffer);
+    }
+    return buffer;
+}
+
+/* asyncio's error is that of sock.recv_into. */
+static int
+open_buffer(PyObject *buffer, Py_buffer *view)
+{
+    if (LIKELY(PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) == 0)) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "recv_into() argument 1 must be read-write bytes-like object, not %s",
+                 Py_TYPE(buffer)->tp_name);
+    return -1;
 }
 
 static ssize_t
 read_buffered(struct stream *self, bool *full)
 {
     Py_buffer view;
-    if (ask_for_buffer(self, &view) < 0) {
+    PyObject *buffer = ask_for_buffer(self);
+    if (buffer == NULL) {
         return read_failed(self, "Fatal error: protocol.get_buffer() call failed.");
+    }
+    int opened = open_buffer(buffer, &view);
+    Py_DECREF(buffer);
+    if (opened < 0) {
+        return read_failed(self, "Fatal read error on socket transport");
     }
     if (transport_is_lost(&self->base)) { /* by get_buffer */
         PyBuffer_Release(&view);
@@ -170,10 +185,10 @@ read_buffered(struct stream *self, bool *full)
         return size == 0 ? 0 : receive_failed(self);
     }
     PyObject *count = PyLong_FromSsize_t(size);
-    PyObject *res = count == NULL
-                        ? NULL
-                        : protocol_call(&self->base, transport_names.buffer_updated,
-                                        count, self->base.read_context);
+    PyObject *res =
+        count == NULL
+            ? NULL
+            : protocol_call(&self->base, transport_names.buffer_updated, count);
     Py_XDECREF(count);
     if (res == NULL) {
         return read_failed(self, "Fatal error: protocol.buffer_updated() call failed.");
@@ -195,14 +210,14 @@ read_end(struct stream *self)
             return -1;
         }
     }
-    PyObject *res =
-        protocol_call(base, transport_names.eof_received, NULL, base->read_context);
+    PyObject *res = protocol_call(base, transport_names.eof_received, NULL);
     int stays = res == NULL ? -1 : PyObject_IsTrue(res);
     Py_XDECREF(res);
     if (stays < 0) {
         return stream_fatal(self, "Fatal error: protocol.eof_received() call failed.");
     }
     if (stays) {
+        stream_hold(self); /* nothing more is read */
         return 0;
     }
     res = stream_close(self, NULL);
@@ -211,9 +226,9 @@ read_end(struct stream *self)
 }
 
 int
-stream_read_ready(struct stream *self)
+stream_read_ready(struct transport *base)
 {
-    struct transport *base = &self->base;
+    struct stream *self = (struct stream *)base;
     if (base->place != TRANSPORT_OPEN || base->paused || self->read_ended) {
         return 0; /* resume_reading looks again */
     }
@@ -229,6 +244,9 @@ stream_read_ready(struct stream *self)
     }
     if (size == 0) {
         return read_end(self);
+    }
+    if (size == READ_FATAL && base->place == TRANSPORT_OPEN) {
+        (void)source_queue(&base->source, POLLIN); /* the loop may run again */
     }
     return size == READ_FATAL ? -1 : 0;
 }

@@ -6,6 +6,7 @@
 #include "stream.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -150,6 +151,7 @@ write_failed(struct stream *self)
 static int
 written(struct stream *self)
 {
+    stream_hold(self);
     if (tell_waiter(self, NULL) < 0) {
         return -1;
     }
@@ -163,8 +165,9 @@ written(struct stream *self)
 }
 
 int
-stream_write_ready(struct stream *self)
+stream_write_ready(struct transport *base)
 {
+    struct stream *self = (struct stream *)base;
     while (self->chunks_count > 0 && !transport_is_lost(&self->base)) {
         ssize_t sent = send_chunks(self);
         if (sent < 0) {
@@ -176,6 +179,7 @@ stream_write_ready(struct stream *self)
         }
         chunks_advance(self, sent);
         if (transport_maybe_resume(&self->base) < 0) { /* it may write more */
+            (void)source_queue(&self->base.source, POLLOUT);
             return -1;
         }
     }
@@ -209,6 +213,20 @@ write_lost(struct stream *self)
     return 0;
 }
 
+/* Somebody is to be told when there is room, as if asyncio added a writer now. */
+static int
+want_write(struct stream *self)
+{
+    PyObject *context = PyContext_CopyCurrent();
+    if (context == NULL) {
+        return -1;
+    }
+    Py_XSETREF(self->write_context, context);
+    source_hold(&self->base.source, true);
+    source_want_write(&self->base.source);
+    return 0;
+}
+
 /* Sends what it can. The rest becomes a chunk: of `bytes`, or a copy if that is NULL. */
 static int
 send_or_keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *bytes)
@@ -223,7 +241,9 @@ send_or_keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *b
             return write_failed(self);
         }
         sent = sent < 0 ? 0 : sent;
-        source_want_write(&self->base.source);
+        if (want_write(self) < 0) {
+            return -1;
+        }
     }
     int res =
         bytes != NULL
@@ -232,36 +252,56 @@ send_or_keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *b
     return res < 0 ? -1 : transport_maybe_pause(&self->base);
 }
 
+static int
+write_bytes(struct stream *self, const char *data, Py_ssize_t size, PyObject *bytes)
+{
+    int res = refuse_write(self);
+    if (res < 0 || size == 0) {
+        return res;
+    }
+    Py_INCREF(self);
+    res = transport_is_lost(&self->base) ? write_lost(self)
+                                         : send_or_keep(self, data, size, bytes);
+    Py_DECREF(self);
+    return res;
+}
+
+/* A view that the socket cannot send is an error of the connection, as in asyncio. */
+static int
+view_failed(struct stream *self)
+{
+    PyObject *exception = exception_take();
+    int res = refuse_write(self);
+    if (res == 0 && transport_is_lost(&self->base)) {
+        res = write_lost(self);
+    } else if (res == 0) {
+        exception_raise(exception);
+        return stream_fatal(self, "Fatal write error on socket transport");
+    }
+    Py_DECREF(exception);
+    return res;
+}
+
 PyObject *
 stream_write(struct stream *self, PyObject *data)
 {
-    PyObject *bytes = PyBytes_CheckExact(data) ? data : NULL;
-    Py_buffer view = {0};
-    if (bytes == NULL) {
-        if (!PyBytes_Check(data) && !PyByteArray_Check(data) &&
-            !PyMemoryView_Check(data)) {
-            const char *name = strrchr(Py_TYPE(data)->tp_name, '.');
-            return PyErr_Format(PyExc_TypeError,
-                                "data argument must be a bytes-like object, not '%s'",
-                                name != NULL ? name + 1 : Py_TYPE(data)->tp_name);
-        }
+    int res;
+    if (LIKELY(PyBytes_CheckExact(data))) {
+        res = write_bytes(self, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), data);
+    } else if (PyBytes_Check(data) || PyByteArray_Check(data) ||
+               PyMemoryView_Check(data)) {
+        Py_buffer view;
         if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-            return NULL;
+            res = view_failed(self);
+        } else {
+            res = write_bytes(self, view.buf, view.len, NULL);
+            PyBuffer_Release(&view);
         }
     } else {
-        view.buf = PyBytes_AS_STRING(bytes);
-        view.len = PyBytes_GET_SIZE(bytes);
-    }
-    int res = refuse_write(self);
-    if (res == 0 && view.len > 0) {
-        Py_INCREF(self);
-        res = transport_is_lost(&self->base)
-                  ? write_lost(self)
-                  : send_or_keep(self, view.buf, view.len, bytes);
-        Py_DECREF(self);
-    }
-    if (bytes == NULL) {
-        PyBuffer_Release(&view);
+        const char *name = strrchr(Py_TYPE(data)->tp_name, '.');
+        return PyErr_Format(PyExc_TypeError,
+                            "data argument must be a bytes-like object, not '%s'",
+                            name != NULL ? name + 1 : Py_TYPE(data)->tp_name);
     }
     if (res < 0) {
         return NULL;
@@ -324,7 +364,7 @@ stream_writelines(struct stream *self, PyObject *list)
     } else if (PySequence_Fast_GET_SIZE(items) > 0) {
         res = keep_all(self, items);
         if (res == 0 && was_empty && self->chunks_count > 0) {
-            res = stream_write_ready(self);
+            res = want_write(self) < 0 ? -1 : stream_write_ready(&self->base);
         }
         if (res == 0 && !transport_is_lost(&self->base)) {
             res = transport_maybe_pause(&self->base);

@@ -92,23 +92,34 @@ transport_init(PyObject *self, PyObject *args, PyObject *kwargs)
 /* --- the protocol ----------------------------------------------------------------------------------- */
 
 PyObject *
-protocol_call(struct transport *self, PyObject *name, PyObject *argument,
-              PyObject *context)
+protocol_call(struct transport *self, PyObject *name, PyObject *argument)
 {
     PyObject *protocol = Py_NewRef(self->protocol);
     PyObject *args[] = {protocol, argument};
-    Py_XINCREF(context);
-    PyObject *res = NULL;
-    if (context == NULL || PyContext_Enter(context) == 0) {
-        res = PyObject_VectorcallMethod(
-            name, args, (argument == NULL ? 1 : 2) | PY_VECTORCALL_ARGUMENTS_OFFSET,
-            NULL);
-        if (context != NULL && PyContext_Exit(context) < 0) {
-            Py_CLEAR(res);
-        }
-    }
-    Py_XDECREF(context);
+    PyObject *res = PyObject_VectorcallMethod(
+        name, args, (argument == NULL ? 1 : 2) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(protocol);
+    return res;
+}
+
+int
+context_run(PyObject *context, int (*function)(struct transport *),
+            struct transport *self)
+{
+    if (UNLIKELY(PyContext_Enter(context) < 0)) {
+        return -1;
+    }
+    Py_INCREF(context);
+    int res = function(self);
+    PyObject *exception = UNLIKELY(res < 0) ? exception_take() : NULL;
+    if (UNLIKELY(PyContext_Exit(context) < 0)) {
+        res = -1;
+    }
+    Py_DECREF(context);
+    if (exception != NULL) {
+        PyErr_Clear();
+        exception_raise(exception);
+    }
     return res;
 }
 
@@ -133,7 +144,7 @@ transport_failed(struct transport *self, const char *message)
 static int
 tell_protocol(struct transport *self, PyObject *name, const char *message)
 {
-    PyObject *res = protocol_call(self, name, NULL, NULL);
+    PyObject *res = protocol_call(self, name, NULL);
     if (res != NULL) {
         Py_DECREF(res);
         return 0;
@@ -258,7 +269,7 @@ transport_end(struct transport *self, PyObject *exception)
     PyObject *res = self->protocol == NULL
                         ? Py_NewRef(Py_None)
                         : protocol_call(self, transport_names.connection_lost,
-                                        exception != NULL ? exception : Py_None, NULL);
+                                        exception != NULL ? exception : Py_None);
     PyObject *raised = res == NULL ? exception_take() : NULL;
     Py_XDECREF(res);
     source_close(&self->source);

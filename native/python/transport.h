@@ -91,10 +91,11 @@ PyObject *transport_failed(struct transport *self, const char *message);
 int transport_maybe_pause(struct transport *self);
 int transport_maybe_resume(struct transport *self);
 
-/* Calls protocol.<name>(argument); argument may be NULL. In the given context unless
- * NULL. New reference, or NULL and an exception. */
-PyObject *protocol_call(struct transport *self, PyObject *name, PyObject *argument,
-                        PyObject *context);
+/* Calls protocol.<name>(argument); argument may be NULL. New reference, or NULL. */
+PyObject *protocol_call(struct transport *self, PyObject *name, PyObject *argument);
+/* Calls function(self) in a context that is kept alive meanwhile. Its result, or -1. */
+int context_run(PyObject *context, int (*function)(struct transport *),
+                struct transport *self);
 PyObject *transport_socket(struct transport *self); /* borrowed; NULL: exception */
 
 /* The parts of the types. */
