@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import constants, format_helpers, trsock
+from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
 from typing import Any
 
@@ -38,10 +38,11 @@ def slow_callback(loop: Any, what: Any, seconds: float) -> None:
         return
     described = what
     if isinstance(what, asyncio.Handle):
-        from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
-
-        described = _format_handle(what)
-    logger.warning("Executing %s took %.3f seconds", described, seconds)
+        described = base_events._format_handle(what)  # type: ignore[attr-defined]
+    # asyncio's logger under the name by which programs replace it.
+    base_events.logger.warning(  # type: ignore[attr-defined]
+        "Executing %s took %.3f seconds", described, seconds
+    )
 
 
 def source_failed(
