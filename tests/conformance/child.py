@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import gc
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -69,6 +70,7 @@ class Noted(unittest.TestResult):
 def _settle(folder: Path) -> None:
     """Cut the process off from its siblings and its parent's terminal."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.setsid()
     os.chdir(folder)
     output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

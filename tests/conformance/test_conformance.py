@@ -5,6 +5,7 @@ The runner forks, so it is a process of its own; its report is what a failure sh
 
 from __future__ import annotations
 
+import faulthandler
 import subprocess
 import sys
 from pathlib import Path

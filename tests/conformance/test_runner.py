@@ -38,7 +38,7 @@ def run(*more: str, listed: str = "") -> subprocess.CompletedProcess[str]:
     ("fault", "kind", "says"),
     [
         ("refusing", "error", "no loop today"),
-        ("crashing", "crash", "SIGSEGV"),
+        ("crashing", "crash", "SIGABRT"),
         ("leaving", "crash", "exit status 0"),
         ("hanging", "hang", "in hanging"),
         ("skipping", "skip", "not on this loop"),
