@@ -21,6 +21,8 @@ LIMIT_S = 900  # a minute is usual
 @pytest.mark.skipif(bool(collect.missing()), reason=collect.missing())
 @pytest.mark.timeout(LIMIT_S + 30)
 def test_our_loop_passes_what_asyncio_passes() -> None:
+    # pytest prints the stacks of slow tests; this one is slow on a busy machine.
+    faulthandler.cancel_dump_traceback_later()
     done = subprocess.run(
         [sys.executable, "-m", "tests.conformance.run"],
         cwd=ROOT,
