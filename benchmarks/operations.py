@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import random
 import socket
 import sys
@@ -27,6 +28,24 @@ def nothing() -> None:
 
 
 async def call_soon(loop: asyncio.AbstractEventLoop) -> int:
+    """A callback that schedules itself: a turn of the loop each."""
+    left = 10_000
+    done = loop.create_future()
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            loop.call_soon(step)
+        else:
+            done.set_result(None)
+
+    loop.call_soon(step)
+    await done
+    return 10_000
+
+
+async def batches(loop: asyncio.AbstractEventLoop) -> int:
     """Ready callbacks, 500 to a turn of the loop."""
     for _ in range(TURNS):
         for _ in range(PER_TURN):
@@ -43,12 +62,20 @@ async def sleep(loop: asyncio.AbstractEventLoop) -> int:
 
 
 async def call_later_cancel(loop: asyncio.AbstractEventLoop) -> int:
-    """Timeouts that never come to pass."""
-    for _ in range(TURNS):
-        for _ in range(PER_TURN):
-            loop.call_later(60, nothing).cancel()
-        await asyncio.sleep(0)
-    return TURNS * PER_TURN
+    """Timers that are all there before the first of them is cancelled."""
+    handles = [loop.call_later(60, nothing) for _ in range(10_000)]
+    for handle in handles:
+        handle.cancel()
+    await asyncio.sleep(0)
+    return 10_000
+
+
+async def timeouts(loop: asyncio.AbstractEventLoop) -> int:
+    """A timeout around something that takes a turn."""
+    for _ in range(3000):
+        async with asyncio.timeout(60):
+            await asyncio.sleep(0)
+    return 3000
 
 
 async def timers(loop: asyncio.AbstractEventLoop) -> int:
@@ -127,10 +154,32 @@ def life(name: str) -> int:
     return 20
 
 
+def plain_socketpair() -> int:
+    """The same messages without a loop."""
+    left, right = socket.socketpair()
+    with left, right:
+        for _ in range(5000):
+            left.send(b"x" * 64)
+            right.recv(1024)
+    return 5000
+
+
+def plain_subprocess() -> int:
+    """The same program without a loop."""
+    for _ in range(10):
+        pid = os.posix_spawn("/bin/true", ["true"], os.environ)
+        os.waitpid(pid, 0)
+    return 10
+
+
+PLAIN = "floor sync"
+PLAIN_BATCHES = {"socketpair": plain_socketpair, "subprocess": plain_subprocess}
 BATCHES: dict[str, Batch] = {
     "call_soon": call_soon,
+    "batches": batches,
     "sleep": sleep,
     "call_later_cancel": call_later_cancel,
+    "timeouts": timeouts,
     "timers": timers,
     "tasks": tasks,
     "futures": futures,
@@ -144,17 +193,18 @@ BATCHES: dict[str, Batch] = {
 def measure(
     batch: Callable[[], int], seconds: float, clock: Callable[[], int]
 ) -> float:
-    """The lower quartile, in nanoseconds per operation; the first does not count."""
+    """The lower quartile, in nanoseconds per operation; the first does not count.
+
+    The garbage collector runs, as it does in programs.
+    """
     batch()
     found: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(found) < 3:
         gc.collect()
-        gc.disable()
         start = clock()
         operations = batch()
         found.append((clock() - start) / operations)
-        gc.enable()
     return sorted(found)[len(found) // 4]
 
 
@@ -162,7 +212,9 @@ def main() -> None:
     """See the head of this file."""
     name, row, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
     clock = time.perf_counter_ns if row in WAITING else time.process_time_ns
-    if row == "life":
+    if name == PLAIN:
+        found = measure(PLAIN_BATCHES[row], seconds, clock)
+    elif row == "life":
         found = measure(lambda: life(name), seconds, clock)
     else:
         loop = new_event_loop(name)
