@@ -160,7 +160,7 @@ def _quartiles(ratios: list[float], of: str | None) -> str:
     if not ratios:
         return "-"
     low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-    return f"{statistics.median(ratios):.2f} of {of} ({low:.2f} to {high:.2f})"
+    return f"{statistics.median(ratios):.3f} of {of} ({low:.2f} to {high:.2f})"
 
 
 def _comparison(outcome: Outcome, key: str) -> list[str]:

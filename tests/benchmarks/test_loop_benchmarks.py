@@ -112,7 +112,7 @@ def test_the_budget_is_a_ratio_to_the_best_peer() -> None:
     found = outcome(floor_epoll=90, uvloop=120, blazio=100, ours=93)
     assert found.best("ns") == "blazio"
     text = budget_table([found], "ns")
-    assert "0.93 of blazio (0.93 to 0.93)" in text
+    assert "0.930 of blazio (0.93 to 0.93)" in text
     assert "≤ 0.93 x blazio: met; ≤ 1.05 x floor epoll: met" in text
     found = outcome(floor_epoll=80, uvloop=120, blazio=99, ours=93)
     text = budget_table([found], "ns")
@@ -123,7 +123,7 @@ def test_a_contender_that_failed_is_no_peer() -> None:
     found = outcome(uvloop=120, blazio=100, ours=60)
     found.failures["blazio"] = "hung: killed after 20 s"
     text = budget_table([found], "ns")
-    assert "| echo | 120 | - | 60 | 0.50 of uvloop" in text
+    assert "| echo | 120 | - | 60 | 0.500 of uvloop" in text
     assert "- blazio, echo: hung: killed after 20 s" in text
     found.failures["ours"] = "Segmentation fault"
     assert "| echo | 120 | - | - | - |" in budget_table([found], "ns")
