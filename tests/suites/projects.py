@@ -23,6 +23,8 @@ class Suite:
     ignore: tuple[str, ...] = ()
     # The modules in the unpacked sources, which would hide the installed ones.
     hides: tuple[str, ...] = ()
+    # The files whose tests use the loop most; --quick runs these.
+    quick: tuple[str, ...] = ()
     test_timeout: int = 60
     whole_timeout: int = 1800
     workers: int = 2
@@ -63,6 +65,13 @@ SUITES = {
             ),
             ignore=("tests/autobahn", "tests/isolated", "tests/test_benchmarks_*.py"),
             hides=("aiohttp",),
+            quick=(
+                *("client_functional", "client_session", "client_ws_functional"),
+                *("connector", "helpers", "leaks", "loop", "proxy_functional"),
+                *("resolver", "run_app", "tcp_helpers", "test_utils", "web_runner"),
+                *("web_functional", "web_sendfile_functional", "web_server"),
+                *("web_urldispatcher", "web_websocket_functional", "worker"),
+            ),
         ),
         Suite(
             "anyio",

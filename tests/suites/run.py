@@ -42,13 +42,13 @@ class Runner:
 
     def command(self, junit: Path, tests: Sequence[str]) -> list[str]:
         """The call of pytest; `tests` are node ids, all if there are none."""
-        suite = self.suite
+        suite, alone = self.suite, any("::" in test for test in tests)
         # A worker of xdist may crash or be killed by pytest-timeout: the others'
         # results survive, and the test it ran is reported as failed.
         return [
             *(str(self.room.python), "-m", "pytest", "-q", *suite.options),
             *("-p", "no:cacheprovider", "--max-worker-restart=100"),
-            *("-n", "1" if tests else str(suite.workers)),
+            *("-n", "1" if alone else str(suite.workers)),
             *("-o", f"timeout={suite.test_timeout}", "-o", "timeout_method=thread"),
             *("-o", "junit_family=xunit1", f"--junit-xml={junit}"),
             *(f"--ignore-glob={each}" for each in suite.ignore),
@@ -136,9 +136,12 @@ def run_suite(suite: Suite, options: argparse.Namespace, folder: Path) -> bool:
     room = prepare(suite, folder, options.python)
     package = link(room, options.source) if options.source else install(room)
     runner = Runner(suite, room, package, options.debug)
-    suffix = "-debug" * options.debug + "-only" * bool(options.only)
+    tests = options.only
+    if options.quick and not tests:
+        tests = [f"tests/test_{name}.py" for name in suite.quick]
+    suffix = "-debug" * options.debug + "-only" * bool(tests)
     for loop in [options.loop] if options.loop else ["asyncio", "ours"]:
-        runner.timed(loop, loop + suffix, options.only)
+        runner.timed(loop, loop + suffix, tests)
     files = [room.folder / f"{loop}{suffix}.xml" for loop in ("asyncio", "ours")]
     print(f"    results and logs: {files[1].with_suffix('')}.*")
     if options.loop == "asyncio" or not all(path.exists() for path in files):
@@ -170,6 +173,9 @@ def parse() -> argparse.Namespace:
         help="another checkout, built in place, instead of installing this one",
     )
     parser.add_argument("--debug", action="store_true", help="asyncio's debug mode")
+    parser.add_argument(
+        "--quick", action="store_true", help="where a suite is long, a part of it"
+    )
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="TEST", help="files or node ids"
     )
