@@ -88,7 +88,7 @@ SUITES = {
             requires=("aiohttp", "psutil", "pyOpenSSL"),
             options=(
                 *("-o", "addopts=", "--import-mode=importlib"),
-                *("-p", "injected_uvloop"),
+                *("-p", "injected_uvloop", "--capture=no"),
                 # On asyncio's loop it never ends.
                 "--deselect=tests/test_sockets.py::TestUVSockets::"
                 "test_socket_connect_and_close",
