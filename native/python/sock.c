@@ -111,6 +111,7 @@ call_watch(struct sock_call *self)
         PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
         return -1;
     }
+    self->source.kind = sock_kind_of(self)->source;
     return source_open(&self->source, core, fd);
 }
 
@@ -208,10 +209,9 @@ call_new(enum sock_method method)
         memset(self->args, 0, sizeof(self->args));
         self->base.source = NULL;
         self->view.obj = NULL;
+        source_init(&self->source, NULL, (PyObject *)self);
     }
-    const struct sock_kind *kind = &sock_kinds[method];
-    awaitable_begin(&self->base, &kind->awaitable);
-    source_init(&self->source, kind->source, (PyObject *)self);
+    awaitable_begin(&self->base, &sock_kinds[method].awaitable);
     self->way = WAY_OPEN;
     self->done = 0;
     return self;
@@ -302,6 +302,9 @@ place_arguments(const struct sock_kind *kind, PyObject **places, PyObject *const
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         places[i] = args[i];
+    }
+    if (LIKELY(keywords == NULL && count >= (Py_ssize_t)kind->required)) {
+        return 0;
     }
     Py_ssize_t named = keywords == NULL ? 0 : PyTuple_GET_SIZE(keywords);
     for (Py_ssize_t i = 0; i < named; i++) {

@@ -171,6 +171,19 @@ take_memory(struct sock_call *self, int flags)
     return true;
 }
 
+/* Memory to be sent. Bytes never move, and the call holds them. */
+static bool
+take_data(struct sock_call *self)
+{
+    PyObject *data = self->args[1];
+    if (UNLIKELY(!PyBytes_CheckExact(data))) {
+        return take_memory(self, PyBUF_SIMPLE);
+    }
+    self->view.buf = PyBytes_AS_STRING(data);
+    self->size = PyBytes_GET_SIZE(data);
+    return true;
+}
+
 /* --- asking the socket object ------------------------------------------------------------------- */
 
 /* VALUE: *result is what the method returned. */
@@ -312,7 +325,7 @@ static bool
 sendall_prepare(struct sock_call *self, const struct socket_facts *facts)
 {
     (void)facts;
-    return take_memory(self, PyBUF_SIMPLE);
+    return take_data(self);
 }
 
 /* A send that took less than it was given has filled the buffer: no second try. */
@@ -379,7 +392,7 @@ sendall_ask(struct sock_call *self, PyObject **result)
 static bool
 sendto_prepare(struct sock_call *self, const struct socket_facts *facts)
 {
-    return is_known_family(facts->family) && take_memory(self, PyBUF_SIMPLE);
+    return is_known_family(facts->family) && take_data(self);
 }
 
 static enum outcome
