@@ -356,6 +356,7 @@ close_in_child(struct engine *engine)
     engine->backend->forget(engine);
     workers_forget(engine);
     engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);
+    watches_close(engine);
     free_memory(engine); /* flights in the air are the parent's, their memory stays */
     return 0;
 }
@@ -398,6 +399,7 @@ engine_close(struct engine *engine)
     }
     watches_close(engine);
     workers_close(engine);
+    watches_close(engine); /* takes its polls out of what the next line closes */
     engine->backend->close(engine);
     engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);
     free_memory(engine);
