@@ -49,6 +49,9 @@ enum {
 
     /* A transfer above this, or a call that blocks, runs without the host's lock. */
     LOCKED_BYTES_MAX = 1 << 18,
+
+    /* A stream's buffer that is empty keeps no more than this. */
+    QUEUE_KEPT_BYTES = 8192,
 };
 
 _Static_assert(CELLS_MAX <= UINT16_MAX, "cell indexes are 16 bits when decoded");

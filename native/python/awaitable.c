@@ -207,8 +207,7 @@ awaitable_send(struct awaitable *self, PyObject *value)
     return NULL;
 }
 
-/* The exception that throw(type[, value[, traceback]]) means. */
-static PyObject *
+PyObject *
 thrown(PyObject *const *args, Py_ssize_t count)
 {
     PyObject *type = args[0];

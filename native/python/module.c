@@ -3,6 +3,7 @@
  * One interpreter only: free lists and the recycled StopIteration are shared by the
  * whole process, so a second interpreter is refused when it imports. */
 #include "loop.h"
+#include "reader.h"
 
 struct names names;
 
@@ -152,6 +153,11 @@ static PyMethodDef native_methods[] = {
      "limits()\n--\n\nThe engine's limits by name."},
     {"op_refusal", native_op_refusal, METH_O,
      "op_refusal(nr, /)\n--\n\nWhy a system call may not be in a program, or None."},
+    {"adopt_stream", native_adopt_stream, METH_O,
+     "adopt_stream(protocol, /)\n--\n\nGive the reader of a StreamReaderProtocol our "
+     "class. Returns what feed_stream wants, or None."},
+    {"feed_stream", native_feed_stream, METH_VARARGS,
+     "feed_stream(feeder, data, /)\n--\n\nAs a transport gives data to the reader."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -197,7 +203,7 @@ native_exec(PyObject *module)
     }
     return handles_init(module) < 0 || loop_init(module) < 0 ||
                    address_init(module) < 0 || sock_init(module) < 0 ||
-                   transports_init(module) < 0
+                   transports_init(module) < 0 || streams_init(module) < 0
                ? -1
                : 0;
 }

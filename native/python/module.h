@@ -229,6 +229,8 @@ PyObject *awaitable_iternext(struct awaitable *self);
 extern PyMethodDef awaitable_methods[];
 extern PyAsyncMethods awaitable_async;
 
+/* The exception that throw(type[, value[, traceback]]) means; new. count: 1 to 3. */
+PyObject *thrown(PyObject *const *args, Py_ssize_t count);
 /* The result of tp_iternext, in a recycled StopIteration (stop.c). Steals value. */
 void stop_with(PyObject *value);
 void stop_iteration_forget(void); /* what the recycled one still holds */

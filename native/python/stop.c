@@ -1,4 +1,5 @@
-/* The StopIteration that carries an awaitable's result; awaitable.c is the only user.
+/* The StopIteration that carries an awaitable's result; awaitable.c and
+ * reading.c are the users.
  *
  * From 3.12 on the interpreter takes results of awaitables out of a StopIteration. One
  * is used again and again while nobody else holds it: making it costs more than a
