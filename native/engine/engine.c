@@ -356,7 +356,6 @@ close_in_child(struct engine *engine)
     engine->backend->forget(engine);
     workers_forget(engine);
     engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);
-    watches_close(engine);
     free_memory(engine); /* flights in the air are the parent's, their memory stays */
     return 0;
 }
@@ -397,7 +396,6 @@ engine_close(struct engine *engine)
     if (res < 0 || engine->stats.prepared != 0) {
         return res < 0 ? res : -EBUSY;
     }
-    watches_close(engine);
     workers_close(engine);
     watches_close(engine); /* takes its polls out of what the next line closes */
     engine->backend->close(engine);

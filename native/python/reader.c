@@ -107,7 +107,9 @@ feed(struct reader_state *state, const char *data, Py_ssize_t size)
         wake(state, stream_names.set_result, Py_None) < 0) {
         return -1;
     }
-    return LIKELY(Py_SIZE(state->buffer) <= state->limit_twice) ? 0 : pause_transport(state);
+    return LIKELY(Py_SIZE(state->buffer) <= state->limit_twice)
+               ? 0
+               : pause_transport(state);
 }
 
 /* The reader's own method, whatever it is. */

@@ -1,6 +1,7 @@
 /* SocketTransport: a connected stream socket, its beginning, its methods and its end.
  *
  * Reading is in stream_read.c, writing in stream_write.c. */
+#include "reader.h"
 #include "stream.h"
 
 #include <netinet/in.h>
@@ -153,7 +154,11 @@ stream_take_protocol(struct stream *self, PyObject *protocol)
     if (buffered < 0) {
         return -1;
     }
-    self->reader = buffered ? READER_BUFFERED : READER_BYTES;
+    PyObject *feeder = buffered ? NULL : reader_adopt(protocol);
+    self->reader = buffered         ? READER_BUFFERED
+                   : feeder != NULL ? READER_STREAM
+                                    : READER_BYTES;
+    Py_XSETREF(self->feeder, feeder);
     return 0;
 }
 
@@ -331,6 +336,8 @@ stream_call_connection_lost(struct stream *self, PyObject *exception)
     int res = transport_end(&self->base, exception == Py_None ? NULL : exception);
     PyObject *waiter = self->empty_waiter;
     self->empty_waiter = NULL;
+    Py_CLEAR(self->feeder);
+    self->reader = READER_BYTES;
     if (waiter == NULL) {
         return res < 0 ? NULL : Py_NewRef(Py_None);
     }
@@ -390,6 +397,7 @@ stream_traverse(struct stream *self, visitproc visit, void *arg)
     Py_VISIT(self->made_context);
     Py_VISIT(self->write_context);
     Py_VISIT(self->waiter);
+    Py_VISIT(self->feeder);
     Py_VISIT(self->empty_waiter);
     return transport_traverse(&self->base, visit, arg);
 }
@@ -400,6 +408,7 @@ stream_clear(struct stream *self)
     Py_CLEAR(self->made_context);
     Py_CLEAR(self->write_context);
     Py_CLEAR(self->waiter);
+    Py_CLEAR(self->feeder);
     Py_CLEAR(self->empty_waiter);
     return transport_clear(&self->base);
 }

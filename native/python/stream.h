@@ -12,6 +12,7 @@ struct chunk {       /* data that waits to be sent */
 enum stream_reader {                  /* what incoming data becomes */
                      READER_BYTES,    /* data_received(bytes) */
                      READER_BUFFERED, /* get_buffer, buffer_updated */
+                     READER_STREAM, /* straight into the buffer of an asyncio.StreamReader */
 };
 
 struct stream {
@@ -19,6 +20,7 @@ struct stream {
     PyObject *made_context;  /* owned: connection_made runs in it; NULL afterwards */
     PyObject *write_context; /* owned: what resume_writing runs in; NULL: none yet */
     PyObject *waiter;        /* owned future: told when the connection is made; NULL */
+    PyObject *feeder;        /* owned: of reader_adopt (READER_STREAM); NULL */
     PyObject *empty_waiter;  /* owned future: told when all is sent; NULL */
     struct chunk *chunks;    /* owned: a ring of chunks_mask + 1 */
     uint32_t chunks_head, chunks_count, chunks_mask;

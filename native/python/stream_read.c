@@ -5,6 +5,7 @@
  * the message, handed to the protocol and taken back if nobody kept it. A protocol that
  * keeps it once gets copies from then on, because what it kept is as large as the
  * buffer. */
+#include "reader.h"
 #include "stream.h"
 
 #include <errno.h>
@@ -83,6 +84,20 @@ deliver_copy(struct stream *self, PyObject *buffer, Py_ssize_t size)
     return res;
 }
 
+/* The feeder is kept alive: a full buffer pauses the transport. */
+static int
+deliver_stream(struct stream *self, PyObject *buffer, Py_ssize_t size)
+{
+    PyObject *feeder = Py_NewRef(self->feeder);
+    int res = reader_feed(feeder, PyBytes_AS_STRING(buffer), size);
+    Py_DECREF(feeder);
+    buffer_give(loop_core(self->base.loop), buffer);
+    return LIKELY(res == 0)
+               ? 0
+               : stream_fatal(self,
+                              "Fatal error: protocol.data_received() call failed.");
+}
+
 /* --- the ways to read: the count of bytes, 0 at the end, -EAGAIN, -1: fatal exception,
  * -2: the connection has ended with an error ------------------------------------------- */
 
@@ -122,8 +137,9 @@ read_bytes(struct stream *self, bool *full)
     }
     *full = size == RECEIVE_BYTES;
     bool copied = size <= COPY_BYTES || self->keeps_bytes;
-    int res =
-        copied ? deliver_copy(self, buffer, size) : deliver_buffer(self, buffer, size);
+    int res = self->reader == READER_STREAM ? deliver_stream(self, buffer, size)
+              : copied                      ? deliver_copy(self, buffer, size)
+                                            : deliver_buffer(self, buffer, size);
     return res < 0 ? READ_FATAL : size;
 }
 
@@ -233,8 +249,8 @@ stream_read_ready(struct transport *base)
         return 0; /* resume_reading looks again */
     }
     bool full = false;
-    ssize_t size = self->reader == READER_BYTES ? read_bytes(self, &full)
-                                                : read_buffered(self, &full);
+    ssize_t size = self->reader == READER_BUFFERED ? read_buffered(self, &full)
+                                                   : read_bytes(self, &full);
     if (size > 0) {
         /* A poll reports edges: what is left has to be asked for. */
         if ((full || self->hangup) && base->place == TRANSPORT_OPEN) {

@@ -156,6 +156,8 @@ written(struct stream *self)
         return -1;
     }
     if (self->base.place == TRANSPORT_CLOSING) {
+        self->reader = READER_BYTES;
+        Py_CLEAR(self->feeder);
         return transport_end(&self->base, NULL);
     }
     if (self->eof && self->base.place == TRANSPORT_OPEN) {

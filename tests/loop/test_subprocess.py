@@ -126,10 +126,10 @@ async def test_what_is_refused() -> None:
 
 @on_loop
 async def test_many_at_once() -> None:
-    before = len(os.listdir("/proc/self/task"))
+    before = len(os.listdir("/proc/self/task"))  # some may just be ending
     children = await asyncio.gather(*(execute("cat", stdin=PIPE) for _ in range(20)))
     if sys.version_info >= (3, 12):
-        assert len(os.listdir("/proc/self/task")) == before, "no thread for a child"
+        assert len(os.listdir("/proc/self/task")) <= before, "no thread for a child"
     for child in children:
         child.stdin.close()
     assert await asyncio.gather(*(child.wait() for child in children)) == [0] * 20
