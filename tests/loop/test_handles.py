@@ -22,7 +22,7 @@ METHODS: dict[str, Callable[[Any, Any], Any]] = {
     "call_later": lambda loop, callback: loop.call_later(0, callback),
     "call_at": lambda loop, callback: loop.call_at(0, callback),
 }
-NAMES = {"call_later": "call_at"}
+NAMES = {"call_later": ("call_at", "call_later")}
 ONE_TWO = "(1, 'two')?"  # newer versions show arguments only in debug mode
 methods = pytest.mark.parametrize("name", METHODS)
 
@@ -252,9 +252,10 @@ async def test_what_cannot_be_called(name: str, wrong: Any) -> None:
     loop.set_debug(True)
     with pytest.raises(TypeError) as refusal:
         METHODS[name](loop, wrong)
-    assert str(refusal.value) == (
-        f"a callable object was expected by {NAMES.get(name, name)}(), got {wrong!r}"
-    )
+    assert str(refusal.value) in [
+        f"a callable object was expected by {method}(), got {wrong!r}"
+        for method in NAMES.get(name, (name,))
+    ]
 
 
 @methods
@@ -266,8 +267,10 @@ async def test_coroutines_are_refused_in_debug_mode(name: str) -> None:
     for wrong in (coroutine_function, made):
         with pytest.raises(TypeError) as refusal:
             METHODS[name](loop, wrong)
-        method = NAMES.get(name, name)
-        assert str(refusal.value) == f"coroutines cannot be used with {method}()"
+        assert str(refusal.value) in [
+            f"coroutines cannot be used with {method}()"
+            for method in NAMES.get(name, (name,))
+        ]
     made.close()
 
 

@@ -175,7 +175,11 @@ def test_what_ends_the_program_comes_out_of_the_loop(
     (protocol,) = made
     protocol.where = ""
     protocol.transport.abort()
-    loop.run_until_complete(asyncio.gather(task, protocol.lost))
+
+    async def end() -> None:
+        await asyncio.wait_for(asyncio.gather(task, protocol.lost), 5)
+
+    loop.run_until_complete(end())
     right.close()
 
 
