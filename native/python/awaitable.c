@@ -281,7 +281,7 @@ awaitable_begin(struct awaitable *self, const struct awaitable_kind *kind)
     self->run = NULL;
     self->iterator = NULL;
     self->waiter = (struct waiter){NULL, NULL};
-    self->is_wrapped = false;
+    self->is_wrapped = self->is_finalized = false;
 }
 
 static struct awaitable *
@@ -326,6 +326,7 @@ void
 awaitable_finalize(struct awaitable *self)
 {
     PyObject *exception = PyErr_Occurred() ? exception_take() : NULL;
+    self->is_finalized = true;
     const struct awaitable_kind *kind = self->kind;
     if (self->state == AWAIT_NEW && kind->name != NULL && !self->is_wrapped &&
         PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "%s '%U' was never awaited",
@@ -352,7 +353,7 @@ awaitable_dealloc(struct awaitable *self)
     Py_CLEAR(self->source);
     assert(self->run == NULL && self->iterator == NULL && self->waiter.future == NULL);
     /* One that was finalized would not be finalized again. */
-    if (free_count < FREE_MAX && !PyObject_GC_IsFinalized(object)) {
+    if (free_count < FREE_MAX && !self->is_finalized) {
         self->source = (PyObject *)free_list;
         free_list = self;
         free_count += 1;

@@ -213,6 +213,7 @@ struct awaitable {
     PyObject *source;     /* owned: a step's iterator; a flight's syslet */
     PyObject *iterator;   /* owned: of the future being waited for */
     struct waiter waiter; /* a flight's own */
+    bool is_finalized;    /* and would not be again: not for the free list */
     bool is_wrapped;      /* a coroutine has it, which warns if it is never awaited */
 };
 

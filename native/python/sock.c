@@ -133,7 +133,9 @@ call_future(struct awaitable *self)
 static void
 call_release(struct sock_call *self)
 {
-    PyBuffer_Release(&self->view);
+    if (self->view.obj != NULL) {
+        PyBuffer_Release(&self->view);
+    }
     for (size_t i = 0; i < SOCK_ARGS; i++) {
         Py_CLEAR(self->args[i]);
     }
@@ -193,6 +195,17 @@ call_advance(struct awaitable *base, PyObject **result)
 
 static PyTypeObject SockCall_Type;
 
+/* An object of the free list begins again; its type has stayed. */
+static inline void
+revive(PyObject *object)
+{
+#if defined(Py_REF_DEBUG) || defined(Py_TRACE_REFS)
+    (void)PyObject_Init(object, Py_TYPE(object));
+#else
+    Py_SET_REFCNT(object, 1);
+#endif
+}
+
 static struct sock_call *
 call_new(enum sock_method method)
 {
@@ -200,7 +213,7 @@ call_new(enum sock_method method)
     if (LIKELY(self != NULL)) {
         free_list = (struct sock_call *)self->loop;
         free_count -= 1;
-        (void)PyObject_Init((PyObject *)self, &SockCall_Type);
+        revive((PyObject *)self);
     } else {
         self = PyObject_GC_New(struct sock_call, &SockCall_Type);
         if (self == NULL) {
@@ -242,7 +255,7 @@ call_dealloc(struct sock_call *self)
     assert(self->base.iterator == NULL && self->base.waiter.future == NULL);
     assert(self->loop == NULL && !self->source.listed && !self->source.queued);
     /* One that was finalized would not be finalized again. */
-    if (free_count < CALLS_FREE_MAX && !PyObject_GC_IsFinalized(object)) {
+    if (free_count < CALLS_FREE_MAX && !self->base.is_finalized) {
         self->loop = (PyObject *)free_list;
         free_list = self;
         free_count += 1;
@@ -303,9 +316,6 @@ place_arguments(const struct sock_kind *kind, PyObject **places, PyObject *const
     for (Py_ssize_t i = 0; i < count; i++) {
         places[i] = args[i];
     }
-    if (LIKELY(keywords == NULL && count >= (Py_ssize_t)kind->required)) {
-        return 0;
-    }
     Py_ssize_t named = keywords == NULL ? 0 : PyTuple_GET_SIZE(keywords);
     for (Py_ssize_t i = 0; i < named; i++) {
         if (place_keyword(kind, places, PyTuple_GET_ITEM(keywords, i),
@@ -329,7 +339,11 @@ call_make(enum sock_method method, PyObject *loop, PyObject *const *args,
           Py_ssize_t count, PyObject *keywords)
 {
     PyObject *places[SOCK_ARGS] = {NULL};
-    if (place_arguments(&sock_kinds[method], places, args, count, keywords) < 0) {
+    const struct sock_kind *kind = &sock_kinds[method];
+    bool is_plain = keywords == NULL && count == (Py_ssize_t)kind->required;
+    if (LIKELY(is_plain)) {
+        memcpy(places, args, (size_t)count * sizeof(*args));
+    } else if (place_arguments(kind, places, args, count, keywords) < 0) {
         return NULL;
     }
     struct sock_call *self = call_new(method);

@@ -152,6 +152,13 @@ take_size(struct sock_call *self, PyObject *number)
     if (!PyLong_CheckExact(number)) {
         return false;
     }
+#if PY_VERSION_HEX >= 0x030c0000
+    const PyLongObject *small = (const PyLongObject *)number;
+    if (LIKELY(PyUnstable_Long_IsCompact(small))) {
+        self->size = PyUnstable_Long_CompactValue(small);
+        return self->size >= 0;
+    }
+#endif
     self->size = PyLong_AsSsize_t(number);
     if (UNLIKELY(self->size < 0)) {
         PyErr_Clear();
