@@ -33,6 +33,10 @@ PyObject *
 loop_create_future(PyObject *loop)
 {
     static PyObject *names; /* owned for ever: ("loop",) */
+    struct engine_object *engine = loop_core(loop)->engine;
+    if (LIKELY(engine != NULL && engine->loop == loop)) {
+        return engine_future(engine); /* it keeps the arguments ready */
+    }
     PyObject *type = module_attribute(&future_type, "asyncio", "Future");
     if (type == NULL ||
         (names == NULL && (names = Py_BuildValue("(s)", "loop")) == NULL)) {

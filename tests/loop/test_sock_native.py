@@ -118,6 +118,31 @@ def test_datagrams(
     runner.run(main())
 
 
+NAMES: list[Any] = [b"\0", b"\0abstract \xff\0x", "path", "\udcff\xe4", "n" * 107]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_names_of_unix_sockets(
+    backend: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
+    """As the socket module shows and takes them."""
+    monkeypatch.chdir(tmp_path)
+
+    async def main() -> None:
+        loop = loop_now()
+        with bound(socket.AF_UNIX, name) as one:
+            own = one.getsockname()
+            for to in (own, os.fsencode(own)):
+                await loop.sock_sendto(one, b"a", to)
+                await loop.sock_sendto(one, b"b", to)
+                wanted = one.recvfrom(9)[1]
+                assert await loop.sock_recvfrom(one, 9) == (b"b", wanted)
+                assert type(wanted) is type(own)
+
+    with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as runner:
+        runner.run(main())
+
+
 def test_host_names_are_the_sockets_business(runner: asyncio.Runner) -> None:
     async def main() -> None:
         loop = loop_now()
