@@ -289,13 +289,10 @@ static void
 handle_empty(struct handle *self)
 {
     PyObject_GC_UnTrack(self);
-#if PY_VERSION_HEX >= 0x030c0000
-    PyObject_ClearWeakRefs((PyObject *)self);
-#else
-    if (self->weakrefs != NULL) {
+    PyTypeObject *type = Py_TYPE(self); /* from 3.12 on the offset is negative */
+    if (UNLIKELY(*(PyObject **)((char *)self + type->tp_weaklistoffset) != NULL)) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-#endif
     (void)handle_clear(self);
     Py_CLEAR(self->cancelled);
     Py_CLEAR(self->repr);

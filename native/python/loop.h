@@ -146,6 +146,7 @@ struct core {
     PyObject *buffer;     /* owned bytes: what transports receive into; NULL */
     uint32_t buffer_kept; /* times that a protocol kept it: see stream.c */
 
+    uint32_t ticks; /* counted where it matters, see tick.c */
     bool closed, debug, stopping;
     bool time_replaced; /* loop.time was set or overridden: Python is asked */
     bool asleep;        /* the loop's thread waits: others must wake it */

@@ -5,6 +5,9 @@
 #include "loop.h"
 
 static PyObject *context_name; /* owned for ever, interned */
+/* The names tuple of the caller that came last and was found to be ("context",). Owned:
+ * tasks pass the same one each time, with a string that is not interned. */
+static PyObject *known_names;
 
 int
 schedule_init(void)
@@ -46,8 +49,8 @@ static int
 read_context(const char *method, PyObject *const *values, PyObject *names,
              PyObject **context)
 {
+    Py_ssize_t count = PyTuple_GET_SIZE(names);
     *context = NULL;
-    Py_ssize_t count = names == NULL ? 0 : PyTuple_GET_SIZE(names);
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *name = PyTuple_GET_ITEM(names, i);
         if (name != context_name &&
@@ -58,6 +61,9 @@ read_context(const char *method, PyObject *const *values, PyObject *names,
             return -1;
         }
         *context = values[i] == Py_None ? NULL : values[i];
+    }
+    if (count == 1) {
+        Py_XSETREF(known_names, Py_NewRef(names));
     }
     if (*context != NULL && !PyContext_CheckExact(*context)) {
         PyErr_Format(PyExc_TypeError, "a contextvars.Context was expected, got %R",
@@ -85,8 +91,14 @@ schedule(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *name
 {
     struct core *core = loop_core(self);
     PyObject *context = NULL;
-    if (check_count(method, count, 1) < 0 ||
-        (names != NULL && read_context(method, args + count, names, &context) < 0)) {
+    if (check_count(method, count, 1) < 0) {
+        return NULL;
+    }
+    if (LIKELY(names == known_names && names != NULL &&
+               PyContext_CheckExact(args[count]))) {
+        context = args[count];
+    } else if (names != NULL &&
+               read_context(method, args + count, names, &context) < 0) {
         return NULL;
     }
     if (UNLIKELY(core->closed || core->debug) &&

@@ -9,6 +9,8 @@
 /* Longest sleep, as in asyncio: clocks and kernels do not like longer ones. */
 #define SLEEP_S_MAX (24 * 3600.0)
 
+enum { SIGNAL_TICKS_MASK = 15 }; /* ticks without a wait between looks for signals */
+
 /* How long the wait may last: -1: until something happens. -2: an exception is set. */
 static int64_t
 time_to_wait(struct core *core)
@@ -181,8 +183,12 @@ tick(struct core *core)
         (core->timers_count > 0 && timers_due(core) < 0)) {
         return -1;
     }
+    if (run_ready(core) < 0) {
+        return -1;
+    }
     /* Callbacks in C never let the interpreter look for signals. */
-    return run_ready(core) < 0 ? -1 : PyErr_CheckSignals();
+    bool soon = core->ready_count > 0 && (++core->ticks & SIGNAL_TICKS_MASK) != 0;
+    return soon ? 0 : PyErr_CheckSignals();
 }
 
 PyObject *
