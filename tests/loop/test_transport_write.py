@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import asyncio
 import logging
 from typing import Any
 
@@ -353,7 +354,7 @@ async def test_a_protocol_writes_on_when_it_is_resumed() -> None:
                 self.left -= 1
                 self.transport.write(bytes([self.left]) * 50_000)
             if not self.left:
-                self.transport.close()
+                asyncio.get_running_loop().call_soon(self.transport.close)
 
     async with wired(Source) as (transport, protocol, peer):
         transport.set_write_buffer_limits(0)
