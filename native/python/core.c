@@ -254,6 +254,7 @@ core_dealloc(struct core *self)
     PyMem_Free(self->readers);
     PyMem_Free(self->holders);
     Py_CLEAR(self->buffer);
+    Py_CLEAR(self->small);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 

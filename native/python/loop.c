@@ -221,6 +221,7 @@ loop_let_go(PyObject *self, PyObject *none)
     readers_clear(core);
     timers_clear(core);
     Py_CLEAR(core->buffer);
+    Py_CLEAR(core->small);
     Py_RETURN_NONE;
 }
 

@@ -143,8 +143,8 @@ struct core {
     struct source **holders; /* owned: by fd, the transport that has it; NULL */
     uint32_t holders_room;
 
-    PyObject *buffer;     /* owned bytes: what transports receive into; NULL */
-    uint32_t buffer_kept; /* times that a protocol kept it: see stream.c */
+    PyObject *buffer; /* owned bytes: what transports receive into; NULL */
+    PyObject *small;  /* owned bytes: for small messages; see stream_read.c */
 
     uint32_t ticks; /* counted where it matters, see tick.c */
     bool closed, debug, stopping;

@@ -1,10 +1,10 @@
 /* The reading half of a stream transport: from readiness to the protocol's callbacks.
  *
- * Data is received into one buffer of the loop's and copied into a bytes object of the
- * right size. A large message is not copied: the buffer is itself a bytes object, cut to
- * the message, handed to the protocol and taken back if nobody kept it. A protocol that
- * keeps it once gets copies from then on, because what it kept is as large as the
- * buffer. */
+ * Data is received into one buffer of the loop's, which is a bytes object. A large
+ * message is not copied: the buffer is cut to the message, handed to the protocol and
+ * taken back if nobody kept it. A small one is copied into a second such object, which
+ * saves allocating one. A protocol that keeps one of the two gets copies of the right
+ * size from then on, because what it kept is as large as the buffer. */
 #include "reader.h"
 #include "stream.h"
 
@@ -15,17 +15,18 @@
 enum {
     RECEIVE_BYTES = 256 * 1024, /* at most at once, as asyncio */
     COPY_BYTES = 16 * 1024,     /* messages up to this are copied */
+    SMALL_BYTES = 4 * 1024,     /* those up to this into an object that is used again */
 };
 
 /* --- data_received ---------------------------------------------------------------------------- */
 
 /* The loop's buffer, alone in our hands. New reference: the core has none meanwhile. */
 static PyObject *
-buffer_take(struct core *core)
+take(PyObject **slot, Py_ssize_t size)
 {
-    PyObject *buffer = core->buffer;
-    core->buffer = NULL;
-    return buffer != NULL ? buffer : PyBytes_FromStringAndSize(NULL, RECEIVE_BYTES);
+    PyObject *buffer = *slot;
+    *slot = NULL;
+    return buffer != NULL ? buffer : PyBytes_FromStringAndSize(NULL, size);
 }
 
 static void
@@ -57,16 +58,17 @@ deliver(struct stream *self, PyObject *data)
     return stream_fatal(self, "Fatal error: protocol.data_received() call failed.");
 }
 
-/* Steals buffer, of which `size` bytes are the message. */
+/* Steals buffer, of which `size` bytes are the message. It returns to its slot, whole,
+ * if the protocol has not kept it. */
 static int
-deliver_buffer(struct stream *self, PyObject *buffer, Py_ssize_t size)
+deliver_cut(struct stream *self, PyObject *buffer, Py_ssize_t size, PyObject **slot)
 {
-    struct core *core = loop_core(self->base.loop);
+    Py_ssize_t whole = PyBytes_GET_SIZE(buffer);
     bytes_set_size(buffer, size);
     int res = deliver(self, buffer);
-    if (Py_REFCNT(buffer) == 1) {
-        bytes_set_size(buffer, RECEIVE_BYTES);
-        buffer_give(core, buffer);
+    if (LIKELY(Py_REFCNT(buffer) == 1)) {
+        bytes_set_size(buffer, whole);
+        Py_XSETREF(*slot, buffer);
     } else {
         self->keeps_bytes = true;
         Py_DECREF(buffer);
@@ -74,13 +76,27 @@ deliver_buffer(struct stream *self, PyObject *buffer, Py_ssize_t size)
     return res;
 }
 
+/* The core outlives this: the transport, which is alive, has its loop. */
 static int
 deliver_copy(struct stream *self, PyObject *buffer, Py_ssize_t size)
 {
-    PyObject *data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(buffer), size);
-    buffer_give(loop_core(self->base.loop), buffer);
-    int res = data == NULL ? -1 : deliver(self, data);
-    Py_XDECREF(data);
+    struct core *core = loop_core(self->base.loop);
+    const char *data = PyBytes_AS_STRING(buffer);
+    bool again = size <= SMALL_BYTES && !self->keeps_bytes;
+    PyObject *copy =
+        again ? take(&core->small, SMALL_BYTES) : PyBytes_FromStringAndSize(data, size);
+    if (copy != NULL && again) {
+        memcpy(PyBytes_AS_STRING(copy), data, (size_t)size);
+    }
+    buffer_give(core, buffer);
+    if (copy == NULL) {
+        return -1;
+    }
+    if (again) {
+        return deliver_cut(self, copy, size, &core->small);
+    }
+    int res = deliver(self, copy);
+    Py_DECREF(copy);
     return res;
 }
 
@@ -123,7 +139,7 @@ static ssize_t
 read_bytes(struct stream *self, bool *full)
 {
     struct core *core = loop_core(self->base.loop);
-    PyObject *buffer = buffer_take(core);
+    PyObject *buffer = take(&core->buffer, RECEIVE_BYTES);
     if (buffer == NULL) {
         return READ_FATAL;
     }
@@ -138,8 +154,8 @@ read_bytes(struct stream *self, bool *full)
     *full = size == RECEIVE_BYTES;
     bool copied = size <= COPY_BYTES || self->keeps_bytes;
     int res = self->reader == READER_STREAM ? deliver_stream(self, buffer, size)
-              : copied                      ? deliver_copy(self, buffer, size)
-                                            : deliver_buffer(self, buffer, size);
+              : copied ? deliver_copy(self, buffer, size)
+                       : deliver_cut(self, buffer, size, &core->buffer);
     return res < 0 ? READ_FATAL : size;
 }
 
