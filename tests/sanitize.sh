@@ -49,4 +49,5 @@ canary() {
 canary "read_freed(8)" heap-use-after-free
 canary "overflow(0x7fffffff)" "signed integer overflow"
 echo "both canaries were caught"
-exec "$PYTHON" -m pytest -q -p no:cacheprovider --ignore tests/test_tidy.py "$@"
+exec "$PYTHON" -m pytest -q --capture=sys -p no:cacheprovider \
+    --ignore tests/test_tidy.py "$@"

@@ -166,9 +166,11 @@ stream_take_protocol(struct stream *self, PyObject *protocol)
 static void
 set_nodelay(struct stream *self)
 {
-    const struct sockaddr *address = (const struct sockaddr *)self->base.local.bytes;
-    if (self->base.local.size > 0 &&
-        (address->sa_family == AF_INET || address->sa_family == AF_INET6)) {
+    sa_family_t family = AF_UNSPEC;
+    if (self->base.local.size >= sizeof(family)) {
+        memcpy(&family, self->base.local.bytes, sizeof(family));
+    }
+    if (family == AF_INET || family == AF_INET6) {
         int on = 1;
         (void)setsockopt(self->base.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
