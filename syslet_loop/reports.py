@@ -109,6 +109,18 @@ def lost_while_waiting(waiter: asyncio.Future[None]) -> None:
         waiter.set_exception(ConnectionError("Connection is closed by peer"))
 
 
+def all_sent(waiter: asyncio.Future[None]) -> None:
+    """Everything is sent, and somebody waited for that."""
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def not_sent(waiter: asyncio.Future[None], exception: BaseException) -> None:
+    """The connection failed while somebody waited for everything to be sent."""
+    if not waiter.done():
+        waiter.set_exception(exception)
+
+
 def accept_failed(
     loop: asyncio.AbstractEventLoop, exception: BaseException, protocol: Any
 ) -> None:

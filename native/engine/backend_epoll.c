@@ -271,6 +271,9 @@ epoll_wait_turn(struct engine *engine, int64_t timeout_ns, bool *watched)
 {
     struct epoll_event events[EVENTS_MAX];
     watches_arm(engine);
+    if (engine->watches_due != NULL && (timeout_ns < 0 || timeout_ns > RING_RETRY_NS)) {
+        timeout_ns = RING_RETRY_NS; /* the set took no more: soon again */
+    }
     if (timeout_ns != 0) {
         engine_lock_release(engine);
     }
@@ -310,7 +313,7 @@ static int
 epoll_poll(struct watch *watch)
 {
     static const uint32_t events[] = {
-        [WATCH_STREAM] = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        [WATCH_STREAM] = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET,
         [WATCH_READ_ONCE] = EPOLLIN | EPOLLONESHOT,
         [WATCH_WRITE_ONCE] = EPOLLOUT | EPOLLONESHOT,
     };

@@ -7,10 +7,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
 #include "engine_private.h"
+
+enum { FLUSHES_MAX = 4096 }; /* entries for one flush: more than polls can end */
 
 static int
 uring_open(struct engine *engine)
@@ -30,6 +33,8 @@ close_pollable(struct engine *engine)
 static void
 uring_close(struct engine *engine)
 {
+    free(engine->removals);
+    engine->removals = NULL;
     ring_close(&engine->ring);
     close_pollable(engine);
 }
@@ -37,6 +42,8 @@ uring_close(struct engine *engine)
 static void
 uring_forget(struct engine *engine)
 {
+    free(engine->removals);
+    engine->removals = NULL;
     ring_forget(&engine->ring);
     close_pollable(engine);
 }
@@ -158,7 +165,7 @@ static int
 uring_poll(struct watch *watch)
 {
     static const uint32_t masks[] = {
-        [WATCH_STREAM] = POLLIN | POLLRDHUP,
+        [WATCH_STREAM] = POLLIN | POLLPRI | POLLRDHUP,
         [WATCH_READ_ONCE] = POLLIN,
         [WATCH_WRITE_ONCE] = POLLOUT,
     };
@@ -176,20 +183,60 @@ uring_poll(struct watch *watch)
     return res;
 }
 
+/* The poll with this user_data is to end. false: not now. */
+static bool
+submit_removal(struct engine *engine, uint64_t user_data)
+{
+    struct sqe *sqe = ring_reserve(&engine->ring);
+    if (sqe == NULL) {
+        return false;
+    }
+    sqe->opcode = RING_ASYNC_CANCEL;
+    sqe->fd = -1;
+    sqe->address = user_data;
+    sqe->user_data = TAG_IGNORE;
+    engine->removals_due = true;
+    return true;
+}
+
+/* Without memory for it the poll stays until it fires, finds nobody, and is ended then
+ * (reap_poll). */
+static void
+remember_removal(struct engine *engine, uint64_t user_data)
+{
+    if (engine->removals_count == engine->removals_room) {
+        uint32_t room = engine->removals_room ? engine->removals_room * 2 : 16;
+        uint64_t *removals = realloc(engine->removals, room * sizeof(*removals));
+        if (removals == NULL) {
+            return;
+        }
+        engine->removals = removals;
+        engine->removals_room = room;
+    }
+    engine->removals[engine->removals_count++] = user_data;
+}
+
+static void
+removals_again(struct engine *engine)
+{
+    while (engine->removals_count > 0 &&
+           submit_removal(engine, engine->removals[engine->removals_count - 1])) {
+        engine->removals_count -= 1;
+    }
+}
+
+/* Only the engine's own thread enters the ring; a transport may be collected in any. */
 static void
 poll_remove(struct watch *watch, enum tag tag)
 {
     struct engine *engine = watch->engine;
-    struct sqe *sqe = ring_reserve(&engine->ring);
-    if (sqe == NULL) {
-        engine->stats.stale += 1; /* it stays until it fires, and finds nobody */
-        return;
+    uint64_t user_data = tag | slots_mark(&engine->watch_slots, watch->slot);
+    if (!pthread_equal(engine->owner, pthread_self())) {
+        remember_removal(engine, user_data);
+        engine_wake(engine);
+    } else if (!submit_removal(engine, user_data)) {
+        remember_removal(engine, user_data);
     }
-    sqe->opcode = RING_ASYNC_CANCEL;
-    sqe->fd = -1;
-    sqe->address = tag | slots_mark(&engine->watch_slots, watch->slot);
-    sqe->user_data = TAG_IGNORE;
-    engine->removals_due = true;
 }
 
 static void
@@ -205,11 +252,21 @@ uring_unpoll(struct watch *watch)
     }
 }
 
+/* The kernel runs some twenty of a ring's deferred completions per entry (6.18): a file
+ * is let go only when the last of them has run. */
 static void
 uring_flush(struct engine *engine)
 {
-    engine->removals_due = false;
-    ring_enter(&engine->ring, 0);
+    if (!pthread_equal(engine->owner, pthread_self())) {
+        return;
+    }
+    removals_again(engine);
+    int res = ring_enter(&engine->ring, 0);
+    for (int i = 0; i < FLUSHES_MAX && res == 0 && ring_wants_enter(&engine->ring);
+         i++) {
+        res = ring_enter(&engine->ring, 0);
+    }
+    engine->removals_due = ring_unsubmitted(&engine->ring) != 0;
 }
 
 /* A poll that has ended is armed again, unless it failed: then the host's own call on
@@ -220,6 +277,9 @@ reap_poll(struct engine *engine, const struct cqe *cqe)
     struct watch *watch = slots_find(&engine->watch_slots, cqe->user_data);
     if (watch == NULL) {
         engine->stats.stale += 1;
+        if (cqe->flags & CQE_F_MORE) { /* one whose removal was lost, or is under way */
+            remember_removal(engine, cqe->user_data);
+        }
         return;
     }
     bool ended = (cqe->flags & CQE_F_MORE) == 0;
@@ -321,6 +381,9 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
     if (engine->cancels_due) {
         cancel_again(engine);
     }
+    if (engine->removals_count > 0) {
+        removals_again(engine);
+    }
     watches_arm(engine);
     arm_poll(engine, engine->inbox_fd, POLL_ADD_MULTI, TAG_INBOX, &engine->inbox_armed);
     arm_poll(engine, engine->watched_fd, 0, TAG_WATCH, &engine->watch_armed);
@@ -332,7 +395,7 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
         timeout_ns = 0;
     }
     bool incomplete = engine->cancels_due || !engine->inbox_armed ||
-                      engine->watches_due != NULL ||
+                      engine->watches_due != NULL || engine->removals_count > 0 ||
                       (engine->watched_fd >= 0 && !engine->watch_armed);
     if (incomplete && (timeout_ns < 0 || timeout_ns > RING_RETRY_NS)) {
         timeout_ns = RING_RETRY_NS; /* the kernel took no more: soon again */
@@ -341,10 +404,10 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
         engine_lock_release(engine);
         res = ring_enter(ring, timeout_ns);
         engine_lock_acquire(engine);
-        engine->removals_due = false;
+        engine->removals_due = ring_unsubmitted(ring) != 0;
     } else if (ring_wants_enter(ring)) {
         res = ring_enter(ring, 0);
-        engine->removals_due = false;
+        engine->removals_due = ring_unsubmitted(ring) != 0;
     }
     while (ring_next(ring, &cqe)) {
         uring_reap(engine, &cqe, watched);

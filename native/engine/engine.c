@@ -242,6 +242,7 @@ engine_create(struct engine **out, const struct kernel *kernel, const struct hos
         engine->options.sq_entries = SQ_ENTRIES;
     }
     engine->forks = fork_generation;
+    engine->owner = pthread_self();
     slots_open(&engine->slots, FLIGHTS_MAX * 2);
     slots_open(&engine->watch_slots, WATCHES_MAX);
     engine->watched_fd = engine->epoll_fd = engine->ring.fd = -1;
@@ -397,7 +398,8 @@ engine_close(struct engine *engine)
         return res < 0 ? res : -EBUSY;
     }
     workers_close(engine);
-    watches_close(engine); /* takes its polls out of what the next line closes */
+    watches_close(engine);
+    engine->backend->flush(engine); /* else a closed ring would hold their files */
     engine->backend->close(engine);
     engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);
     free_memory(engine);

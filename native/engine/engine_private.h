@@ -4,6 +4,8 @@
 #ifndef SYSLET_ENGINE_PRIVATE_H
 #define SYSLET_ENGINE_PRIVATE_H
 
+#include <pthread.h>
+
 #include "engine.h"
 #include "flight.h"
 #include "ring.h"
@@ -70,7 +72,10 @@ struct engine {
     struct slots slots; /* of flights */
     struct slots watch_slots;
     struct watch *watches_due, *watches_armed; /* list heads; borrowed */
-    bool removals_due; /* ends of watches that the kernel has not yet been told */
+    bool removals_due;  /* ends of watches that the kernel has not yet been told */
+    uint64_t *removals; /* owned: those that could not even be queued */
+    uint32_t removals_count, removals_room;
+    pthread_t owner; /* who made it, and alone may enter its ring */
     struct engine_options options;
     struct ring ring;
     struct workers workers;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stddef.h>
+#include <sys/syscall.h>
 
 #include "engine_private.h"
 
@@ -91,6 +92,10 @@ detach(struct watch *watch)
     watch->slot = SLOT_NONE;
     watch->place = WATCH_IDLE;
     watch->polled = watch->write_polled = watch->write_wanted = false;
+    if (watch->own_fd >= 0) { /* in a forked child: the duplicate is ours to close */
+        engine_call(watch->engine, __NR_close, (uint64_t)watch->own_fd, 0, 0, 0, 0, 0);
+        watch->own_fd = -1;
+    }
     watch->engine = NULL;
 }
 
@@ -114,6 +119,14 @@ watch_flush(struct engine *engine)
     }
 }
 
+/* Tried again before the next wait, which is short until then. */
+static bool
+is_shortage(int res)
+{
+    return res == -EBUSY || res == -ENOSPC || res == -ENOMEM || res == -EMFILE ||
+           res == -ENFILE;
+}
+
 void
 watches_arm(struct engine *engine)
 {
@@ -123,7 +136,7 @@ watches_arm(struct engine *engine)
         int res = engine->backend->poll(watch);
         if (res == 0) {
             move(watch, WATCH_ARMED);
-        } else if (res != -EBUSY) { /* the host's own call will say what it is */
+        } else if (!is_shortage(res)) { /* the host's own call will say what it is */
             watch_reported(watch, POLLERR | POLLIN | POLLOUT);
         }
         watch = following;

@@ -242,6 +242,16 @@ socket_read_facts(PyObject *sock, struct socket_facts *facts)
     return true;
 }
 
+int
+socket_fd_now(PyObject *sock, int fd)
+{
+    struct socket_facts facts;
+    if (sock == NULL || !socket_read_facts(sock, &facts)) {
+        return fd;
+    }
+    return facts.fd == fd ? fd : -1;
+}
+
 static int
 ask_number(PyObject *sock)
 {

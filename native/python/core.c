@@ -131,6 +131,12 @@ core_engine(struct core *core)
         Py_DECREF(made);
         return NULL;
     }
+    if (core->engine != NULL) { /* by Python code on the way */
+        PyObject *closed = PyObject_CallMethodNoArgs(made, names.close);
+        Py_DECREF(made);
+        Py_XDECREF(closed);
+        return closed == NULL ? NULL : (PyObject *)core->engine;
+    }
     core->engine = (struct engine_object *)made;
     int res =
         core->readers_fd < 0 ? 0 : engine_watch(core->engine->engine, core->readers_fd);

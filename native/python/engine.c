@@ -149,7 +149,8 @@ read_timeout(PyObject *value, int64_t *timeout_ns)
 }
 
 int
-engine_take_turn(struct engine_object *self, int64_t timeout_ns, bool *watched)
+engine_take_turn(struct engine_object *self, int64_t timeout_ns, const uint32_t *busy,
+                 bool *watched)
 {
     if (UNLIKELY(!is_usable(self))) {
         return -ECANCELED;
@@ -160,6 +161,7 @@ engine_take_turn(struct engine_object *self, int64_t timeout_ns, bool *watched)
     stop_iteration_forget();
     self->flush_due_ns = INT64_MAX;
     self->inside += 1;
+    timeout_ns = busy != NULL && *busy > 0 ? 0 : timeout_ns;
     int res = engine_turn(self->engine, timeout_ns, watched);
     self->inside -= 1;
     runs_free_dead(self);
@@ -175,7 +177,7 @@ engine_turn_method(struct engine_object *self, PyObject *timeout)
         return NULL;
     }
     bool watched;
-    int res = engine_take_turn(self, timeout_ns, &watched);
+    int res = engine_take_turn(self, timeout_ns, NULL, &watched);
     if (UNLIKELY(res == -ECANCELED)) {
         return NULL;
     }

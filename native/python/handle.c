@@ -125,9 +125,11 @@ exception_is_fatal(void)
 int
 report(const char *name, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *module = PyImport_ImportModule("syslet_loop.reports");
+    static PyObject *module; /* owned for ever: it is needed when imports are over */
+    if (module == NULL) {
+        module = PyImport_ImportModule("syslet_loop.reports");
+    }
     PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, name);
-    Py_XDECREF(module);
     PyObject *res =
         function == NULL ? NULL : PyObject_Vectorcall(function, args, count, NULL);
     Py_XDECREF(function);
@@ -194,6 +196,15 @@ handle_run_method(struct handle *self, PyObject *none)
     Py_RETURN_NONE;
 }
 
+/* --- the loop of a handle: its slot can be written to by anybody --------------------------- */
+
+static struct core *
+core_of(const struct handle *self)
+{
+    bool ours = self->loop != NULL && PyObject_TypeCheck(self->loop, Loop_Type);
+    return ours ? loop_core(self->loop) : NULL;
+}
+
 /* --- cancelling ------------------------------------------------------------------------------ */
 
 static int
@@ -215,7 +226,8 @@ handle_cancel(struct handle *self, PyObject *none)
         Py_RETURN_NONE;
     }
     Py_XSETREF(self->cancelled, Py_NewRef(Py_True));
-    if (UNLIKELY(loop_core(self->loop)->debug) && keep_repr(self) < 0) {
+    const struct core *core = core_of(self);
+    if (UNLIKELY(core != NULL && core->debug) && keep_repr(self) < 0) {
         return NULL;
     }
     Py_XSETREF(self->callback, Py_NewRef(Py_None));
@@ -239,8 +251,9 @@ timer_cancel(struct timer *self, PyObject *none)
     }
     Py_INCREF(self);
     PyObject *res = handle_cancel(&self->base, none);
-    if (self->index != TIMER_NOT_SCHEDULED) {
-        timers_remove(loop_core(self->base.loop), self);
+    struct core *core = core_of(&self->base);
+    if (core != NULL && timers_have(core, self)) {
+        timers_remove(core, self);
     }
     Py_DECREF(self);
     return res;

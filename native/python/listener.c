@@ -84,16 +84,17 @@ accept_all(struct listener *self)
     for (int i = 0; i < self->backlog && self->source.listed; i++) {
         struct sockaddr_storage peer;
         socklen_t size = sizeof(peer);
-        int fd = accept4(self->fd, (struct sockaddr *)&peer, &size,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(socket_fd_now(self->sock, self->fd), (struct sockaddr *)&peer,
+                         &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && is_exhausted(errno)) {
             return pause_accepting(self, errno);
         }
-        if (fd < 0 && (errno == ECONNABORTED || errno == EINTR)) {
-            continue; /* it came and went */
+        if (fd < 0 && (errno == EAGAIN || errno == EBADF || errno == EINVAL ||
+                       errno == ENOTSOCK || errno == EOPNOTSUPP)) {
+            return 0; /* none is there, or the socket is no listener any more */
         }
         if (fd < 0) {
-            return 0; /* EAGAIN, or an error that the next connection brings again */
+            continue; /* an error of that one connection */
         }
         if (adopt(self, fd, &peer, size) < 0) {
             return -1;

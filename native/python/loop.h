@@ -84,6 +84,7 @@ struct source {
     struct source *following;
     int fd;          /* borrowed from the object */
     uint32_t events; /* seen, not yet handled */
+    bool begun;      /* some engine has watched it */
     bool listed;     /* in the core's list */
     bool held;       /* the list owns a reference to object */
     bool queued;     /* in the ready queue, which owns a reference */
@@ -168,7 +169,8 @@ void core_drop_fd(struct core *core, int fd, const struct source *source);
 
 /* --- timers (timers.c) ------------------------------------------------------------ */
 
-int timers_push(struct core *core, struct timer *timer);    /* a new reference; -1 */
+int timers_push(struct core *core, struct timer *timer); /* a new reference; -1 */
+bool timers_have(const struct core *core, const struct timer *timer);
 void timers_remove(struct core *core, struct timer *timer); /* gives it up */
 /* Moves what is due into the ready queue; -1: MemoryError. */
 int timers_due(struct core *core);
@@ -226,6 +228,9 @@ PyObject *address_to_object(const struct sockaddr_storage *address, unsigned len
 int address_from_object(int family, PyObject *object, struct sockaddr_storage *address,
                         unsigned *length);
 
+/* `fd` if that is still the descriptor of the socket object (NULL: it has none); -1 if
+ * the program has closed it, and the number may be somebody else's by now. */
+int socket_fd_now(PyObject *sock, int fd);
 /* The descriptor of a socket.socket; -1 and ValueError or TypeError otherwise. */
 int socket_number(PyObject *sock);
 

@@ -278,8 +278,10 @@ bool
 engine_is_mine(const struct engine_object *engine); /* this thread's, or exception */
 bool engine_is_open(const struct engine_object *engine);    /* or exception */
 void engine_forget_in_thread(struct engine_object *engine); /* it was closed */
-/* One turn. -errno; -ECANCELED: an exception is set. */
-int engine_take_turn(struct engine_object *engine, int64_t timeout_ns, bool *watched);
+/* One turn; it does not wait if *busy is not 0 (NULL: nothing is). -errno; -ECANCELED:
+ * an exception is set. */
+int engine_take_turn(struct engine_object *engine, int64_t timeout_ns,
+                     const uint32_t *busy, bool *watched);
 void engine_flush(struct engine_object *engine); /* tells a foreign loop to turn it */
 PyObject *engine_future(struct engine_object *engine); /* new */
 PyObject *native_set_current(PyObject *module, PyObject *engine);

@@ -6,6 +6,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -64,6 +65,10 @@ reader_at(struct core *core, int fd)
 {
     if ((uint32_t)fd < core->readers_room) {
         return &core->readers[fd];
+    }
+    if (fcntl(fd, F_GETFD) < 0) { /* no table for numbers that nobody has */
+        PyErr_SetFromErrno(PyExc_OSError);
+        return NULL;
     }
     uint32_t room = core->readers_room ? core->readers_room : READERS_FIRST;
     while (room <= (uint32_t)fd) {
@@ -198,12 +203,32 @@ readers_of(struct core *core, PyObject *file)
 
 /* --- collecting ------------------------------------------------------------------------------ */
 
+/* A handle that the program cancelled itself: as asyncio, it is removed. */
+static void
+drop_cancelled(struct core *core, int fd)
+{
+    struct reader *reader = &core->readers[fd];
+    PyObject **slots[] = {&reader->read, &reader->write};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(slots); i++) {
+        PyObject *handle = *slots[i];
+        if (handle != NULL && handle_is_cancelled((struct handle *)handle)) {
+            *slots[i] = NULL;
+            core->readers_count -= 1;
+            if (control(core, fd, reader, true) < 0) {
+                PyErr_Clear();
+            }
+            Py_DECREF(handle);
+        }
+    }
+}
+
 static int
 push_event(struct core *core, int fd, uint32_t events)
 {
     if ((uint32_t)fd >= core->readers_room) {
         return 0;
     }
+    drop_cancelled(core, fd);
     PyObject *read = core->readers[fd].read, *write = core->readers[fd].write;
     if (read != NULL && (events & ~(uint32_t)EPOLLOUT) &&
         core_push(core, Py_NewRef(read)) < 0) {

@@ -4,6 +4,8 @@
  * so the common case is a handful of lines; debug mode and errors go asyncio's way. */
 #include "loop.h"
 
+#include <math.h>
+
 static PyObject *context_name; /* owned for ever, interned */
 /* The names tuple of the caller that came last and was found to be ("context",). Owned:
  * tasks pass the same one each time, with a string that is not interned. */
@@ -143,6 +145,10 @@ schedule_at(PyObject *self, PyObject *when, PyObject *const *args, Py_ssize_t co
     PyObject *context = NULL;
     double deadline = when == NULL ? -1.0 : PyFloat_AsDouble(when);
     if (deadline == -1.0 && PyErr_Occurred()) {
+        goto fail;
+    }
+    if (UNLIKELY(isnan(deadline))) { /* it would be neither due nor not */
+        PyErr_SetString(PyExc_ValueError, "a time of NaN cannot be waited for");
         goto fail;
     }
     if ((names != NULL && read_context(method, args + count, names, &context) < 0) ||

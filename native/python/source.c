@@ -34,6 +34,7 @@ begin(struct source *source)
         PyErr_NoMemory();
         return -1;
     }
+    source->begun = true;
     return 0;
 }
 
@@ -138,7 +139,13 @@ sources_begin(struct core *core)
 {
     for (struct source *source = core->sources; source != NULL;
          source = source->following) {
+        bool again = source->begun;
         if (begin(source) < 0) {
+            return -1;
+        }
+        /* What the engine before saw or was to look for is unknown: look at all. */
+        if (again && source->kind->watch == WATCH_STREAM &&
+            source_queue(source, POLLIN | POLLOUT) < 0) {
             return -1;
         }
     }

@@ -10,8 +10,6 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-enum { EVENT_START = 1 << 30 }; /* the first event: the connection is made */
-
 PyTypeObject *SocketTransport_Type;
 
 static PyObject *buffered_protocol; /* owned for ever: asyncio.BufferedProtocol */
@@ -97,15 +95,18 @@ start(struct stream *self)
     self->made_context = NULL;
     int res = context_run(context, tell_protocol_made, &self->base);
     Py_DECREF(context);
-    PyObject *exception = res < 0 ? exception_take() : NULL;
-    if (begin_watching(self) < 0 || tell_made(self) < 0) {
-        res = -1;
+    PyObject *raised = res < 0 ? exception_take() : NULL;
+    if (begin_watching(self) < 0) {
+        Py_XSETREF(raised, exception_take());
     }
-    if (exception != NULL) {
-        PyErr_Clear();
-        exception_raise(exception);
+    if (tell_made(self) < 0) {
+        Py_XSETREF(raised, exception_take());
     }
-    return res;
+    if (raised != NULL) {
+        exception_raise(raised);
+        return -1;
+    }
+    return 0;
 }
 
 void
@@ -116,20 +117,34 @@ stream_hold(struct stream *self)
     source_hold(&self->base.source, reads || self->chunks_count > 0);
 }
 
+/* An exception that ends the run of the loop, which may run again: what was seen is not
+ * seen again. */
+static int
+not_handled(struct source *source, uint32_t events)
+{
+    PyObject *exception = exception_take();
+    if (source->listed && source_queue(source, events) < 0) {
+        PyErr_Clear();
+    }
+    exception_raise(exception);
+    return -1;
+}
+
 static int
 stream_ready(struct source *source, uint32_t events)
 {
     struct transport *base = (struct transport *)source->object;
     struct stream *self = (struct stream *)base;
-    if (UNLIKELY(events & EVENT_START) && start(self) < 0) {
-        return -1;
+    if (UNLIKELY(self->made_context != NULL) && start(self) < 0) {
+        return not_handled(source, events);
     }
-    if (events & (POLLRDHUP | POLLHUP | POLLERR)) {
+    if (events & (POLLRDHUP | POLLHUP | POLLERR | POLLPRI)) {
         self->hangup = true;
     }
-    if ((events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR)) &&
+    if ((events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR | POLLPRI)) &&
+        base->read_context != NULL &&
         context_run(base->read_context, stream_read_ready, base) < 0) {
-        return -1;
+        return not_handled(source, events & (POLLOUT | POLLHUP | POLLERR));
     }
     if (self->chunks_count > 0 && (events & (POLLOUT | POLLHUP | POLLERR))) {
         PyObject *context = self->write_context;
@@ -170,7 +185,10 @@ set_nodelay(struct stream *self)
     if (self->base.local.size >= sizeof(family)) {
         memcpy(&family, self->base.local.bytes, sizeof(family));
     }
-    if (family == AF_INET || family == AF_INET6) {
+    if (self->base.local.size == 0) {
+        self->trust = TRUST_PLAIN; /* Unix sockets have an address of another kind */
+    } else if (family == AF_INET || family == AF_INET6) {
+        self->trust = TRUST_SHORT;
         int on = 1;
         (void)setsockopt(self->base.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
@@ -198,7 +216,7 @@ stream_new(PyObject *loop, PyObject *sock, int fd, PyObject *protocol, PyObject 
     self->made_context = PyContext_CopyCurrent();
     self->waiter = waiter == NULL || waiter == Py_None ? NULL : Py_NewRef(waiter);
     if (self->made_context == NULL ||
-        source_queue(&self->base.source, EVENT_START) < 0) {
+        source_queue(&self->base.source, 0) < 0) { /* start() */
         goto fail;
     }
     return (PyObject *)self;

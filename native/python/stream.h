@@ -15,6 +15,13 @@ enum stream_reader {                  /* what incoming data becomes */
                      READER_STREAM, /* straight into the buffer of an asyncio.StreamReader */
 };
 
+/* A poll reports edges, so a reader has to know whether anything is left. */
+enum stream_trust {
+    TRUST_NONE,  /* only EAGAIN says that nothing is */
+    TRUST_PLAIN, /* Unix: a short receive, unless it stopped at a control message */
+    TRUST_SHORT, /* TCP: a short receive; urgent data is polled for */
+};
+
 struct stream {
     struct transport base;
     PyObject *made_context;  /* owned: connection_made runs in it; NULL afterwards */
@@ -25,6 +32,7 @@ struct stream {
     struct chunk *chunks;    /* owned: a ring of chunks_mask + 1 */
     uint32_t chunks_head, chunks_count, chunks_mask;
     enum stream_reader reader;
+    enum stream_trust trust;
     bool eof;         /* write_eof() was called */
     bool read_ended;  /* the peer will send no more, and the protocol knows */
     bool hangup;      /* the poll saw the peer's end: read until it comes */

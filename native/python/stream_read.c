@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 enum {
     RECEIVE_BYTES = 256 * 1024, /* at most at once, as asyncio */
@@ -135,23 +136,40 @@ receive_failed(struct stream *self)
     return read_failed(self, "Fatal read error on socket transport");
 }
 
+/* *more: something may be left. */
 static ssize_t
-read_bytes(struct stream *self, bool *full)
+receive(struct stream *self, char *data, size_t room, bool *more)
+{
+    int fd = socket_fd_now(self->base.sock, self->base.fd);
+    if (LIKELY(self->trust == TRUST_SHORT)) {
+        ssize_t size = recv(fd, data, room, MSG_DONTWAIT);
+        *more = size == (ssize_t)room || (size < 0 && errno == EINTR);
+        return size;
+    }
+    struct iovec iovec = {data, room};
+    struct msghdr message = {.msg_iov = &iovec, .msg_iovlen = 1};
+    ssize_t size = recvmsg(fd, &message, MSG_DONTWAIT);
+    *more = size == (ssize_t)room || (size < 0 && errno == EINTR) ||
+            (size > 0 &&
+             (self->trust == TRUST_NONE || (message.msg_flags & MSG_CTRUNC) != 0));
+    return size;
+}
+
+static ssize_t
+read_bytes(struct stream *self, bool *more)
 {
     struct core *core = loop_core(self->base.loop);
     PyObject *buffer = take(&core->buffer, RECEIVE_BYTES);
     if (buffer == NULL) {
         return READ_FATAL;
     }
-    ssize_t size =
-        recv(self->base.fd, PyBytes_AS_STRING(buffer), RECEIVE_BYTES, MSG_DONTWAIT);
+    ssize_t size = receive(self, PyBytes_AS_STRING(buffer), RECEIVE_BYTES, more);
     if (size <= 0) {
         int error = errno;
         buffer_give(core, buffer);
         errno = error;
         return size == 0 ? 0 : receive_failed(self);
     }
-    *full = size == RECEIVE_BYTES;
     bool copied = size <= COPY_BYTES || self->keeps_bytes;
     int res = self->reader == READER_STREAM ? deliver_stream(self, buffer, size)
               : copied ? deliver_copy(self, buffer, size)
@@ -192,7 +210,7 @@ open_buffer(PyObject *buffer, Py_buffer *view)
 }
 
 static ssize_t
-read_buffered(struct stream *self, bool *full)
+read_buffered(struct stream *self, bool *more)
 {
     Py_buffer view;
     PyObject *buffer = ask_for_buffer(self);
@@ -208,9 +226,8 @@ read_buffered(struct stream *self, bool *full)
         PyBuffer_Release(&view);
         return READ_ENDED;
     }
-    ssize_t size = recv(self->base.fd, view.buf, (size_t)view.len, MSG_DONTWAIT);
+    ssize_t size = receive(self, view.buf, (size_t)view.len, more);
     int error = errno;
-    *full = size == view.len;
     PyBuffer_Release(&view);
     errno = error;
     if (size <= 0) {
@@ -264,18 +281,22 @@ stream_read_ready(struct transport *base)
     if (base->place != TRANSPORT_OPEN || base->paused || self->read_ended) {
         return 0; /* resume_reading looks again */
     }
-    bool full = false;
-    ssize_t size = self->reader == READER_BUFFERED ? read_buffered(self, &full)
-                                                   : read_bytes(self, &full);
+    bool more = false;
+    ssize_t size = self->reader == READER_BUFFERED ? read_buffered(self, &more)
+                                                   : read_bytes(self, &more);
     if (size > 0) {
         /* A poll reports edges: what is left has to be asked for. */
-        if ((full || self->hangup) && base->place == TRANSPORT_OPEN) {
+        if ((more || self->hangup) && base->place == TRANSPORT_OPEN) {
             return source_queue(&base->source, POLLIN);
         }
         return 0;
     }
     if (size == 0) {
         return read_end(self);
+    }
+    if (size == -EAGAIN) {
+        self->hangup = false; /* urgent data, or a peer that came back: all is read */
+        return more ? source_queue(&base->source, POLLIN) : 0; /* EINTR */
     }
     if (size == READ_FATAL && base->place == TRANSPORT_OPEN) {
         (void)source_queue(&base->source, POLLIN); /* the loop may run again */

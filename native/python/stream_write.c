@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-enum { CHUNKS_FIRST = 4, IOVECS = 64, LOST_WRITES_QUIET = 5 };
+enum { CHUNKS_FIRST = 4, IOVECS = 64, LOST_WRITES_QUIET = 5, SENDS_MAX = 16 };
 
 /* --- the chunks ----------------------------------------------------------------------------- */
 
@@ -101,7 +101,8 @@ send_chunks(struct stream *self)
         iovecs[i].iov_len = (size_t)(PyBytes_GET_SIZE(chunk->bytes) - chunk->sent);
     }
     struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = count};
-    return sendmsg(self->base.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sendmsg(socket_fd_now(self->base.sock, self->base.fd), &message,
+                   MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static bool
@@ -110,24 +111,12 @@ is_temporary(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
+/* It stays until _reset_empty_waiter; one that was cancelled is left alone. */
 static int
-tell_waiter(struct stream *self, PyObject *exception)
+tell_waiter(struct stream *self)
 {
     PyObject *waiter = self->empty_waiter;
-    if (waiter == NULL) {
-        return 0;
-    }
-    self->empty_waiter = NULL;
-    PyObject *res = exception != NULL
-                        ? PyObject_CallMethod(waiter, "set_exception", "O", exception)
-                        : PyObject_CallMethod(waiter, "set_result", "O", Py_None);
-    if (exception == NULL) {
-        self->empty_waiter = waiter; /* until _reset_empty_waiter */
-    } else {
-        Py_DECREF(waiter);
-    }
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
+    return waiter == NULL ? 0 : report("all_sent", &waiter, 1);
 }
 
 static int
@@ -135,15 +124,16 @@ write_failed(struct stream *self)
 {
     PyErr_SetFromErrno(PyExc_OSError);
     stream_forget_chunks(self);
-    PyObject *waiter = Py_XNewRef(self->empty_waiter);
     PyObject *exception =
         transport_failed(&self->base, "Fatal write error on socket transport");
     int res = exception == NULL ? -1 : stream_force_close(self, exception);
-    if (res == 0 && waiter != NULL) {
-        res = tell_waiter(self, exception);
+    PyObject *args[] = {self->empty_waiter, exception};
+    if (res == 0 && self->empty_waiter != NULL) {
+        Py_INCREF(args[0]);
+        res = report("not_sent", args, 2);
+        Py_DECREF(args[0]);
     }
     Py_XDECREF(exception);
-    Py_XDECREF(waiter);
     return res;
 }
 
@@ -152,7 +142,7 @@ static int
 written(struct stream *self)
 {
     stream_hold(self);
-    if (tell_waiter(self, NULL) < 0) {
+    if (tell_waiter(self) < 0) {
         return -1;
     }
     if (self->base.place == TRANSPORT_CLOSING) {
@@ -170,7 +160,10 @@ int
 stream_write_ready(struct transport *base)
 {
     struct stream *self = (struct stream *)base;
-    while (self->chunks_count > 0 && !transport_is_lost(&self->base)) {
+    for (int turns = 0; self->chunks_count > 0 && !transport_is_lost(base); turns++) {
+        if (turns == SENDS_MAX) { /* a protocol that writes as fast as the peer reads */
+            return source_queue(&base->source, POLLOUT);
+        }
         ssize_t sent = send_chunks(self);
         if (sent < 0) {
             if (!is_temporary(errno)) {
@@ -235,7 +228,8 @@ send_or_keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *b
 {
     ssize_t sent = 0;
     if (self->chunks_count == 0) {
-        sent = send(self->base.fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        int fd = socket_fd_now(self->base.sock, self->base.fd);
+        sent = send(fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (LIKELY(sent == size)) {
             return 0;
         }
@@ -327,10 +321,10 @@ as_bytes(PyObject *data)
 static int
 keep_all(struct stream *self, PyObject *items)
 {
-    Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
+    Py_ssize_t count = PyTuple_GET_SIZE(items);
     PyObject *all = PyTuple_New(count);
     for (Py_ssize_t i = 0; all != NULL && i < count; i++) {
-        PyObject *bytes = as_bytes(PySequence_Fast_GET_ITEM(items, i));
+        PyObject *bytes = as_bytes(PyTuple_GET_ITEM(items, i));
         if (bytes == NULL) {
             Py_CLEAR(all);
         } else {
@@ -338,6 +332,9 @@ keep_all(struct stream *self, PyObject *items)
         }
     }
     int res = all == NULL ? -1 : 0;
+    if (transport_is_lost(&self->base)) { /* by a __buffer__ */
+        count = 0;
+    }
     for (Py_ssize_t i = 0; res == 0 && i < count; i++) {
         PyObject *bytes = PyTuple_GET_ITEM(all, i);
         if (PyBytes_GET_SIZE(bytes) > 0) {
@@ -354,7 +351,7 @@ stream_writelines(struct stream *self, PyObject *list)
     if (refuse_write(self) < 0) {
         return NULL;
     }
-    PyObject *items = PySequence_Fast(list, "writelines() wants an iterable");
+    PyObject *items = PySequence_Tuple(list); /* ours: nobody changes it meanwhile */
     if (items == NULL) {
         return NULL;
     }
@@ -362,8 +359,8 @@ stream_writelines(struct stream *self, PyObject *list)
     int res = 0;
     Py_INCREF(self);
     if (transport_is_lost(&self->base)) {
-        res = PySequence_Fast_GET_SIZE(items) > 0 ? write_lost(self) : 0;
-    } else if (PySequence_Fast_GET_SIZE(items) > 0) {
+        res = PyTuple_GET_SIZE(items) > 0 ? write_lost(self) : 0;
+    } else if (PyTuple_GET_SIZE(items) > 0) {
         res = keep_all(self, items);
         if (res == 0 && was_empty && self->chunks_count > 0) {
             res = want_write(self) < 0 ? -1 : stream_write_ready(&self->base);

@@ -9,7 +9,8 @@
 /* Longest sleep, as in asyncio: clocks and kernels do not like longer ones. */
 #define SLEEP_S_MAX (24 * 3600.0)
 
-enum { SIGNAL_TICKS_MASK = 15 }; /* ticks without a wait between looks for signals */
+/* Ticks without a wait between looks for signals, and for threads that want the lock. */
+enum { SIGNAL_TICKS_MASK = 15, LOCK_TICKS_MASK = 63 };
 
 /* How long the wait may last: -1: until something happens. -2: an exception is set. */
 static int64_t
@@ -24,6 +25,9 @@ time_to_wait(struct core *core)
     double now = core_time(core);
     if (now == -1.0 && PyErr_Occurred()) {
         return -2;
+    }
+    if (core->timers_count == 0) { /* a clock in Python may have cancelled it */
+        return core->ready_count > 0 ? 0 : -1;
     }
     double seconds = core->timers[0]->deadline - now;
     if (!(seconds > 0)) {
@@ -43,19 +47,28 @@ turn_failed(int res)
     return -1;
 }
 
-/* One turn of the engine, with everything that it wants to be told. */
+/* One turn of the engine, with everything that it wants to be told. Whoever pushes from
+ * another thread must wake us from the moment on at which we look how long to wait, so
+ * `asleep` is set before that; the engine looks at the ready queue once more, because
+ * Python code may run up to the wait itself. */
 static int
-wait_and_collect(struct core *core, int64_t timeout_ns)
+wait_and_collect(struct core *core)
 {
-    bool needed = timeout_ns != 0 || core->sources != NULL || core->readers_count != 0;
+    bool idle = core->ready_count == 0 && !core->stopping;
+    bool needed = idle || core->sources != NULL || core->readers_count != 0;
     if (core->engine == NULL && (!needed || core_engine(core) == NULL)) {
         return needed ? -1 : 0;
     }
+    core->asleep = true;
+    int64_t timeout_ns = time_to_wait(core);
+    if (timeout_ns == -2) {
+        core->asleep = false;
+        return -1;
+    }
     struct engine_object *engine = core->engine;
     bool watched = false;
-    core->asleep = timeout_ns != 0;
     Py_INCREF(engine);
-    int res = engine_take_turn(engine, timeout_ns, &watched);
+    int res = engine_take_turn(engine, timeout_ns, &core->ready_count, &watched);
     Py_DECREF(engine);
     core->asleep = false;
     if (UNLIKELY(res < 0)) {
@@ -117,6 +130,24 @@ run_entry(entry_t entry)
     return res;
 }
 
+/* It could not be run: a source keeps its events, a handle is lost as in asyncio. */
+static void
+run_later(struct core *core, entry_t entry)
+{
+    if ((entry & ENTRY_SOURCE) == 0) {
+        Py_DECREF((PyObject *)entry);
+        return;
+    }
+    struct source *source = (struct source *)(entry & ~(entry_t)ENTRY_SOURCE);
+    PyObject *exception = exception_take();
+    source->queued = false;
+    if (core_push_source(core, source) < 0) {
+        PyErr_Clear();
+    }
+    Py_DECREF(source->object);
+    exception_raise(exception);
+}
+
 /* Debug mode: how long it took is measured, and told if it was too long. */
 static int
 run_entry_watched(struct core *core, entry_t entry)
@@ -135,8 +166,8 @@ run_entry_watched(struct core *core, entry_t entry)
         res = -1;
     }
     if (res < 0) {
+        run_later(core, entry);
         Py_DECREF(object);
-        Py_DECREF(is_source ? source->object : (PyObject *)entry);
         return -1;
     }
     res = run_entry(entry);
@@ -178,8 +209,7 @@ run_ready(struct core *core)
 static int
 tick(struct core *core)
 {
-    int64_t timeout_ns = time_to_wait(core);
-    if (timeout_ns == -2 || wait_and_collect(core, timeout_ns) < 0 ||
+    if (wait_and_collect(core) < 0 ||
         (core->timers_count > 0 && timers_due(core) < 0)) {
         return -1;
     }
@@ -187,8 +217,15 @@ tick(struct core *core)
         return -1;
     }
     /* Callbacks in C never let the interpreter look for signals. */
-    bool soon = core->ready_count > 0 && (++core->ticks & SIGNAL_TICKS_MASK) != 0;
-    return soon ? 0 : PyErr_CheckSignals();
+    if (core->ready_count == 0) {
+        return PyErr_CheckSignals();
+    }
+    core->ticks += 1;
+    if (UNLIKELY((core->ticks & LOCK_TICKS_MASK) == 0)) { /* nor let others run */
+        Py_BEGIN_ALLOW_THREADS;
+        Py_END_ALLOW_THREADS;
+    }
+    return (core->ticks & SIGNAL_TICKS_MASK) == 0 ? PyErr_CheckSignals() : 0;
 }
 
 PyObject *

@@ -107,6 +107,13 @@ take_out(struct core *core, struct timer *timer)
     Py_XSETREF(timer->scheduled, Py_NewRef(Py_False));
 }
 
+bool
+timers_have(const struct core *core, const struct timer *timer)
+{
+    return timer->index >= 0 && timer->index < core->timers_count &&
+           core->timers[timer->index] == timer;
+}
+
 void
 timers_remove(struct core *core, struct timer *timer)
 {

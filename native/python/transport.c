@@ -164,7 +164,8 @@ tell_protocol(struct transport *self, PyObject *name, const char *message)
 int
 transport_maybe_pause(struct transport *self)
 {
-    if (self->buffered <= self->high || self->protocol_paused) {
+    if (self->buffered <= self->high || self->protocol_paused ||
+        self->protocol == NULL) {
         return 0;
     }
     self->protocol_paused = true;
@@ -175,7 +176,8 @@ transport_maybe_pause(struct transport *self)
 int
 transport_maybe_resume(struct transport *self)
 {
-    if (!self->protocol_paused || self->buffered > self->low) {
+    if (!self->protocol_paused || self->buffered > self->low ||
+        self->protocol == NULL) {
         return 0;
     }
     self->protocol_paused = false;
@@ -246,7 +248,9 @@ void
 transport_abandon(struct transport *self)
 {
     PyObject *exception = exception_take();
-    core_drop_fd(loop_core(self->loop), self->fd, &self->source);
+    if (self->fd >= 0) {
+        core_drop_fd(loop_core(self->loop), self->fd, &self->source);
+    }
     self->fd = -1;
     self->place = TRANSPORT_CLOSED;
     if (leave_server(self) < 0) {
@@ -255,6 +259,21 @@ transport_abandon(struct transport *self)
     if (exception != NULL) {
         exception_raise(exception);
     }
+}
+
+/* The exception that came first; res < 0: another one is set. */
+static PyObject *
+first_of(PyObject *raised, int res)
+{
+    if (res == 0) {
+        return raised;
+    }
+    PyObject *exception = exception_take();
+    if (raised == NULL) {
+        return exception;
+    }
+    Py_XDECREF(exception);
+    return raised;
 }
 
 /* Everything is given up, whatever connection_lost raised; that is raised last. */
@@ -274,14 +293,13 @@ transport_end(struct transport *self, PyObject *exception)
     Py_XDECREF(res);
     source_close(&self->source);
     self->place = TRANSPORT_CLOSED;
-    int failed = close_file(self);
+    raised = first_of(raised, close_file(self));
     Py_CLEAR(self->protocol);
-    failed |= leave_server(self);
+    raised = first_of(raised, leave_server(self));
     Py_DECREF(self);
     if (raised == NULL) {
-        return failed;
+        return 0;
     }
-    PyErr_Clear();
     exception_raise(raised);
     return -1;
 }
@@ -439,7 +457,10 @@ transport_finalize(struct transport *self)
     }
     source_close(&self->source);
     self->place = TRANSPORT_CLOSED;
-    if (close_file(self) < 0 || leave_server(self) < 0) {
+    if (close_file(self) < 0) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    if (leave_server(self) < 0) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
     if (exception != NULL) {

@@ -49,7 +49,7 @@ show_address(const struct raw_address *raw)
     if (raw->size == 0) {
         Py_RETURN_NONE;
     }
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     memcpy(&address, raw->bytes, raw->size);
     return address_to_object(&address, raw->size);
 }
