@@ -122,13 +122,20 @@ exception_is_fatal(void)
            PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
 }
 
-int
-report(const char *name, PyObject *const *args, Py_ssize_t count)
+PyObject *
+reports(void)
 {
     static PyObject *module; /* owned for ever: it is needed when imports are over */
     if (module == NULL) {
         module = PyImport_ImportModule("syslet_loop.reports");
     }
+    return module;
+}
+
+int
+report(const char *name, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *module = reports();
     PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, name);
     PyObject *res =
         function == NULL ? NULL : PyObject_Vectorcall(function, args, count, NULL);

@@ -342,7 +342,7 @@ loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    struct core *core = core_new(self);
+    struct core *core = reports() == NULL ? NULL : core_new(self);
     if (core == NULL) {
         Py_DECREF(self);
         return NULL;

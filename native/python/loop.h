@@ -236,6 +236,7 @@ int socket_number(PyObject *sock);
 
 /* Calls syslet_loop.reports.<name>(arguments…): everything that is said about errors
  * is said in Python. -1: SystemExit or KeyboardInterrupt, or what the report raised. */
+PyObject *reports(void); /* the module, borrowed */
 int report(const char *name, PyObject *const *args, Py_ssize_t count);
 /* The exception that is set is one that ends the loop's run. */
 bool exception_is_fatal(void);

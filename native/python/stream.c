@@ -376,10 +376,10 @@ stream_call_connection_lost(struct stream *self, PyObject *exception)
 static PyObject *
 stream_repr(PyObject *self)
 {
-    static PyObject *function; /* owned for ever */
-    PyObject *describe =
-        module_attribute(&function, "syslet_loop.reports", "describe_transport");
-    return describe == NULL ? NULL : PyObject_CallOneArg(describe, self);
+    PyObject *module = reports();
+    return module == NULL
+               ? NULL
+               : PyObject_CallMethod(module, "describe_transport", "O", self);
 }
 
 static PyMethodDef stream_methods[] = {
