@@ -52,6 +52,14 @@ loop_create_future_method(PyObject *self, PyObject *none)
     return loop_create_future(self);
 }
 
+/* asyncio.Future asks whenever one is made. */
+static PyObject *
+loop_get_debug(PyObject *self, PyObject *none)
+{
+    (void)none;
+    return PyBool_FromLong(loop_core(self)->debug);
+}
+
 /* --- readers ---------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -370,6 +378,8 @@ static PyMethodDef loop_methods[] = {
      "`when` of the loop's clock, in seconds."},
     {"time", loop_time, METH_NOARGS,
      "time()\n--\n\nThe loop's clock in seconds: time.monotonic()."},
+    {"get_debug", loop_get_debug, METH_NOARGS,
+     "get_debug()\n--\n\nWhether the loop is in debug mode."},
     {"create_future", loop_create_future_method, METH_NOARGS,
      "create_future()\n--\n\nA new asyncio.Future of this loop."},
     {"add_reader", FAST(loop_add_reader), METH_FASTCALL,

@@ -55,7 +55,37 @@ pause_transport(struct reader_state *state)
     return 0;
 }
 
+/* asyncio.Future and its method, where neither can be changed; else NULL. */
+static PyTypeObject *future_class;  /* owned for ever */
+static PyObject *future_set_result; /* owned for ever */
+
 /* --- waking ----------------------------------------------------------------------------- */
+
+int
+reader_init(void)
+{
+    PyObject *class = NULL;
+    if (future_class != NULL) {
+        return 0;
+    }
+    if (module_attribute(&class, "asyncio", "Future") == NULL) {
+        return -1;
+    }
+    const unsigned long flags = PyType_Check(class)
+                                    ? PyType_GetFlags((PyTypeObject *)class)
+                                    : Py_TPFLAGS_HEAPTYPE;
+    if ((flags & Py_TPFLAGS_HEAPTYPE) && !(flags & Py_TPFLAGS_IMMUTABLETYPE)) {
+        Py_DECREF(class);
+        return 0;
+    }
+    future_set_result = PyObject_GetAttr(class, stream_names.set_result);
+    if (future_set_result == NULL) {
+        Py_DECREF(class);
+        return -1;
+    }
+    future_class = (PyTypeObject *)class;
+    return 0;
+}
 
 /* The waiter did not take its result. asyncio asks first whether it was cancelled; the
  * answer is the same. -1: it was not, and the exception stays. */
@@ -84,7 +114,11 @@ wake(struct reader_state *state, PyObject *method, PyObject *value)
         return 0;
     }
     state->waiter = Py_NewRef(Py_None);
-    PyObject *done = PyObject_CallMethodOneArg(waiter, method, value);
+    PyObject *args[] = {waiter, value};
+    PyObject *done =
+        LIKELY(method == stream_names.set_result && Py_IS_TYPE(waiter, future_class))
+            ? PyObject_Vectorcall(future_set_result, args, 2, NULL)
+            : PyObject_VectorcallMethod(method, args, 2, NULL);
     int res = LIKELY(done != NULL) ? 0 : forgive_cancelled(waiter);
     Py_XDECREF(done);
     Py_DECREF(waiter);

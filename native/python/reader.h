@@ -58,8 +58,12 @@ bool stream_class_is_unchanged(struct stream_class *class);
 /* No function is hidden by an attribute of the instance. */
 bool stream_instance_is_plain(const struct stream_class *class, PyObject *dict,
                               Py_ssize_t usual);
-/* Gives an instance of theirs the class of ours; false: it stays what it is. */
-bool stream_class_give(const struct stream_class *class, PyObject *object);
+/* Gives an instance of theirs the class of ours, and a dictionary with the state in
+ * the place of the attributes that it holds; false: it stays what it is. */
+bool stream_move_in(const struct stream_class *class, PyObject *object, PyObject *dict,
+                    PyObject *state);
+/* Gives the class an attribute; *key becomes its name. */
+int stream_describe(PyTypeObject *type, PyGetSetDef *getset, PyObject **key);
 /* Calls asyncio's own function of this name with (self, *args, **kwnames). */
 PyObject *stream_class_call(const struct stream_class *class, const char *name,
                             PyObject *self, PyObject *const *args, Py_ssize_t count,
@@ -95,7 +99,7 @@ enum reading_phase { READING_NEW, READING_RUNNING, READING_WAITING, READING_DONE
 struct reading { /* a call of a method that is a coroutine function in asyncio */
     PyObject_HEAD const struct reading_kind *kind; /* borrowed: constant */
     PyObject *object;    /* owned: the reader or writer; NULL when done */
-    PyObject *state;     /* owned: the reader's state, or the writer's attributes */
+    PyObject *state;     /* owned: of the object */
     PyObject *iterator;  /* owned: of what is waited for; NULL */
     PyObject *separator; /* owned: bytes; NULL: not of this kind */
     Py_ssize_t size;     /* of a read */
@@ -151,7 +155,39 @@ reader_state_of(PyObject *reader)
     return dict == NULL || PyErr_Occurred() ? NULL : reader_state_make(dict);
 }
 
-/* reader.c. -1: an exception is set. The state is alive meanwhile. */
+/* --- the state of a writer (writerstate.c) ------------------------------------------ */
+
+struct writer_state {
+    PyObject_HEAD PyObject *complete;  /* owned; None: not set, as below */
+    PyObject *loop;                    /* owned */
+    PyObject *protocol;                /* owned */
+    PyObject *reader;                  /* owned */
+    PyObject *transport;               /* owned */
+    struct reader_state *reader_state; /* owned; NULL: the reader is not one of ours */
+    Py_ssize_t protocol_fields; /* attributes that it had; -1: not asyncio's own */
+};
+
+extern PyTypeObject WriterState_Type;
+
+int writer_state_describe(PyTypeObject *type); /* gives the class its descriptors */
+struct writer_state *writer_state_make(PyObject *dict); /* borrowed from dict; NULL */
+bool
+writer_state_move_in(PyObject *writer); /* asyncio's becomes ours; or it does not */
+/* Of a writer of ours. Borrowed; NULL: an exception is set. */
+static inline struct writer_state *
+writer_state_of(PyObject *writer)
+{
+    PyObject *dict = stream_dict(writer);
+    PyObject *state =
+        dict == NULL ? NULL : PyDict_GetItemWithError(dict, stream_names.state);
+    if (LIKELY(state != NULL && Py_IS_TYPE(state, &WriterState_Type))) {
+        return (struct writer_state *)state;
+    }
+    return dict == NULL || PyErr_Occurred() ? NULL : writer_state_make(dict);
+}
+
+int reader_init(void); /* reader.c. -1: an exception is set, as below */
+/* The state is alive meanwhile. */
 int reader_resume(struct reader_state *state); /* the transport, if it is paused */
 int reader_resume_within_limit(struct reader_state *state); /* and not too much waits */
 

@@ -162,16 +162,7 @@ reader_state_describe(PyTypeObject *type)
             .set = reader_field_set,
             .closure = (void *)i,
         };
-        PyObject *descriptor = PyDescr_NewGetSet(type, &field_getset[i]);
-        if (descriptor == NULL ||
-            (field_keys[i] == NULL &&
-             (field_keys[i] = PyUnicode_InternFromString(field_names[i])) == NULL)) {
-            Py_XDECREF(descriptor);
-            return -1;
-        }
-        int res = PyObject_SetAttr((PyObject *)type, field_keys[i], descriptor);
-        Py_DECREF(descriptor);
-        if (res < 0) {
+        if (stream_describe(type, &field_getset[i], &field_keys[i]) < 0) {
             return -1;
         }
     }
@@ -282,23 +273,13 @@ state_from(PyObject *dict)
 bool
 reader_state_move_in(PyObject *reader)
 {
-    PyObject *before = Py_XNewRef(stream_dict(reader));
+    PyObject *before = stream_dict(reader);
     PyObject *dict = before == NULL ? NULL : PyDict_Copy(before);
     struct reader_state *state = dict == NULL ? NULL : state_from(dict);
-    bool done = false;
-    if (state != NULL &&
-        PyDict_SetItem(dict, stream_names.state, (PyObject *)state) == 0 &&
-        stream_class_give(&reader_class, reader)) {
-        done = PyObject_SetAttr(reader, stream_names.dict_, dict) == 0;
-        if (!done) { /* out of memory: as it was */
-            PyErr_Clear();
-            PyObject_SetAttr(reader, stream_names.class_,
-                             (PyObject *)reader_class.theirs);
-        }
-    }
+    bool done =
+        state != NULL && stream_move_in(&reader_class, reader, dict, (PyObject *)state);
     PyErr_Clear();
     Py_XDECREF(state);
     Py_XDECREF(dict);
-    Py_XDECREF(before);
     return done;
 }

@@ -3,6 +3,7 @@
  *
  * Each follows asyncio's function of that name step by step, with its texts. */
 #include "reader.h"
+#include "loop.h"
 
 static PyObject *newline;          /* owned for ever: b"\n" */
 static PyObject *incomplete_error; /* owned for ever: asyncio.IncompleteReadError */
@@ -23,6 +24,30 @@ reader_woken(struct reading *self)
     Py_SETREF(state_of(self)->waiter, Py_NewRef(Py_None));
 }
 
+/* loop.create_future(), without the call where it is ours. */
+static PyObject *
+new_future(PyObject *loop)
+{
+    static const PyTypeObject *native; /* borrowed: only compared */
+    static unsigned version;           /* of that type, when it was looked at */
+    PyTypeObject *type = Py_TYPE(loop);
+    if (LIKELY(type == native && version != 0 && type->tp_version_tag == version)) {
+        return loop_create_future(loop);
+    }
+    if (PyType_IsSubtype(type, Loop_Type)) {
+        PyObject *theirs =
+            PyObject_GetAttr((PyObject *)type, stream_names.create_future);
+        PyObject *ours =
+            PyObject_GetAttr((PyObject *)Loop_Type, stream_names.create_future);
+        native = theirs != NULL && theirs == ours ? type : native;
+        version = native == type ? type->tp_version_tag : version;
+        PyErr_Clear();
+        Py_XDECREF(theirs);
+        Py_XDECREF(ours);
+    }
+    return PyObject_CallMethodNoArgs(loop, stream_names.create_future);
+}
+
 static enum reading_outcome
 wait_for_data(struct reading *self, const char *caller)
 {
@@ -39,7 +64,7 @@ wait_for_data(struct reading *self, const char *caller)
         return READING_ERROR;
     }
     PyObject *loop = Py_NewRef(state->loop);
-    PyObject *future = PyObject_CallMethodNoArgs(loop, stream_names.create_future);
+    PyObject *future = new_future(loop);
     Py_DECREF(loop);
     if (future != NULL) {
         Py_SETREF(state->waiter, Py_NewRef(future));

@@ -75,13 +75,34 @@ stream_instance_is_plain(const struct stream_class *class, PyObject *dict,
 }
 
 bool
-stream_class_give(const struct stream_class *class, PyObject *object)
+stream_move_in(const struct stream_class *class, PyObject *object, PyObject *dict,
+               PyObject *state)
 {
-    if (PyObject_SetAttr(object, stream_names.class_, (PyObject *)class->ours) < 0) {
+    if (PyDict_SetItem(dict, stream_names.state, state) < 0 ||
+        PyObject_SetAttr(object, stream_names.class_, (PyObject *)class->ours) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    if (PyObject_SetAttr(object, stream_names.dict_, dict) < 0) { /* as it was */
+        PyErr_Clear();
+        (void)PyObject_SetAttr(object, stream_names.class_, (PyObject *)class->theirs);
         PyErr_Clear();
         return false;
     }
     return true;
+}
+
+int
+stream_describe(PyTypeObject *type, PyGetSetDef *getset, PyObject **key)
+{
+    if (*key == NULL && (*key = PyUnicode_InternFromString(getset->name)) == NULL) {
+        return -1;
+    }
+    PyObject *descriptor = PyDescr_NewGetSet(type, getset);
+    int res =
+        descriptor == NULL ? -1 : PyObject_SetAttr((PyObject *)type, *key, descriptor);
+    Py_XDECREF(descriptor);
+    return res;
 }
 
 PyObject *
@@ -380,8 +401,11 @@ streams_init(PyObject *module)
     return class_derive(&reader_class, module, reader_methods) < 0 ||
                    class_derive(&writer_class, module, writer_methods) < 0 ||
                    reader_state_describe(reader_class.ours) < 0 ||
+                   writer_state_describe(writer_class.ours) < 0 ||
                    PyModule_AddType(module, &ReaderState_Type) < 0 ||
-                   PyModule_AddType(module, &Reading_Type) < 0 || readops_init() < 0
+                   PyModule_AddType(module, &WriterState_Type) < 0 ||
+                   PyModule_AddType(module, &Reading_Type) < 0 || readops_init() < 0 ||
+                   reader_init() < 0
                ? -1
                : 0;
 }

@@ -5,37 +5,53 @@
  * writer our class, puts the user's callback back, and calls it. Writers of clients are
  * made where nobody can see them, and stay asyncio's. */
 #include "reader.h"
+#include "stream.h"
 
 /* --- drain ------------------------------------------------------------------------------ */
 
 enum { DRAIN_BEGINS, DRAIN_YIELDED, DRAIN_HELPED };
 
+static inline struct writer_state *
+state_of(struct reading *self)
+{
+    return (struct writer_state *)self->state;
+}
+
+/* Ours, and without attributes of the program's that could hide its methods. */
+static inline bool
+is_native(PyObject *transport)
+{
+    return Py_IS_TYPE(transport, SocketTransport_Type) &&
+           ((struct transport *)transport)->dict == NULL;
+}
+
 /* reader.exception(); new. */
 static PyObject *
-exception_of(PyObject *reader)
+exception_of(const struct writer_state *state)
 {
-    if (LIKELY(Py_TYPE(reader) == reader_class.ours)) {
-        PyObject *dict = stream_dict(reader);
-        const struct reader_state *state = reader_state_of(reader);
-        if (LIKELY(state != NULL &&
+    if (LIKELY(state->reader_state != NULL)) {
+        PyObject *dict = stream_dict(state->reader);
+        if (LIKELY(dict != NULL &&
                    stream_instance_is_plain(&reader_class, dict, READER_FIELDS))) {
-            return Py_NewRef(state->exception);
+            return Py_NewRef(state->reader_state->exception);
         }
         PyErr_Clear();
     }
-    return PyObject_CallMethodNoArgs(reader, stream_names.exception);
+    PyObject *reader = Py_NewRef(state->reader);
+    PyObject *exception = PyObject_CallMethodNoArgs(reader, stream_names.exception);
+    Py_DECREF(reader);
+    return exception;
 }
 
 /* -1: an exception is set, the one that the reader was given. */
 static int
-raise_readers(PyObject *dict)
+raise_readers(const struct writer_state *state)
 {
-    PyObject *reader = stream_field(dict, stream_names.reader);
-    if (reader == NULL || reader == Py_None) {
-        return reader == NULL ? -1 : 0;
+    if (state->reader == Py_None) {
+        return 0;
     }
-    PyObject *exception = exception_of(reader);
-    if (exception != NULL && exception != Py_None) {
+    PyObject *exception = exception_of(state);
+    if (UNLIKELY(exception != NULL && exception != Py_None)) {
         raise_object(exception);
     }
     Py_XDECREF(exception);
@@ -44,30 +60,37 @@ raise_readers(PyObject *dict)
 
 /* transport.is_closing(): 0, 1; -1: exception. */
 static int
-is_closing(PyObject *dict)
+is_closing(const struct writer_state *state)
 {
-    PyObject *transport = Py_XNewRef(stream_field(dict, stream_names.transport));
-    if (transport == NULL) {
-        return -1;
+    if (LIKELY(is_native(state->transport))) {
+        return transport_is_closing((struct transport *)state->transport);
     }
+    PyObject *transport = Py_NewRef(state->transport);
     PyObject *closing = PyObject_CallMethodNoArgs(transport, stream_names.is_closing);
     Py_DECREF(transport);
-    int res = closing == NULL ? -1 : closing == Py_False ? 0 : PyObject_IsTrue(closing);
+    int res = closing == NULL ? -1 : PyObject_IsTrue(closing);
     Py_XDECREF(closing);
     return res;
 }
 
 /* Whether asyncio's helper would return at once; 0: it has to be asked. */
 static int
-may_go_on(PyObject *protocol)
+may_go_on(const struct writer_state *state)
 {
-    if (Py_TYPE(protocol) != protocol_class.theirs ||
-        !stream_class_is_unchanged(&protocol_class)) {
+    if (UNLIKELY(state->protocol_fields < 0 ||
+                 Py_TYPE(state->protocol) != protocol_class.theirs ||
+                 !stream_class_is_unchanged(&protocol_class))) {
         return 0;
     }
-    PyObject *dict = stream_dict(protocol);
-    if (dict == NULL || PyDict_Contains(dict, stream_names.drain_helper) != 0) {
-        return PyErr_Occurred() ? -1 : 0;
+    PyObject *dict = stream_dict(state->protocol);
+    if (dict == NULL) {
+        return -1;
+    }
+    if (UNLIKELY(PyDict_GET_SIZE(dict) != state->protocol_fields)) {
+        int hidden = PyDict_Contains(dict, stream_names.drain_helper);
+        if (hidden != 0) {
+            return hidden < 0 ? -1 : 0;
+        }
     }
     int lost = stream_flag(dict, stream_names.connection_lost);
     int paused = lost == 0 ? stream_flag(dict, stream_names.paused) : lost;
@@ -75,42 +98,39 @@ may_go_on(PyObject *protocol)
 }
 
 static enum reading_outcome
-ask_helper(struct reading *self, PyObject *dict, PyObject **result)
+ask_helper(struct reading *self, PyObject **result)
 {
-    PyObject *protocol = Py_XNewRef(stream_field(dict, stream_names.protocol));
-    if (protocol == NULL) {
-        return READING_ERROR;
-    }
-    enum reading_outcome outcome = READING_ERROR;
-    int free = may_go_on(protocol);
+    int free = may_go_on(state_of(self));
     if (LIKELY(free > 0)) {
         *result = Py_NewRef(Py_None);
-        outcome = READING_VALUE;
-    } else if (free == 0) {
-        self->stage = DRAIN_HELPED;
-        outcome = reading_wait(
-            self, PyObject_CallMethodNoArgs(protocol, stream_names.drain_helper));
+        return READING_VALUE;
     }
+    if (free < 0) {
+        return READING_ERROR;
+    }
+    self->stage = DRAIN_HELPED;
+    PyObject *protocol = Py_NewRef(state_of(self)->protocol);
+    PyObject *helper = PyObject_CallMethodNoArgs(protocol, stream_names.drain_helper);
     Py_DECREF(protocol);
-    return outcome;
+    return reading_wait(self, helper);
 }
 
 static enum reading_outcome
 drain_advance(struct reading *self, PyObject **result)
 {
-    PyObject *dict = self->state;
     if (self->stage == DRAIN_HELPED) {
         *result = Py_NewRef(Py_None);
         return READING_VALUE;
     }
     if (self->stage == DRAIN_BEGINS) {
-        int closing = raise_readers(dict) < 0 ? -1 : is_closing(dict);
+        int closing =
+            raise_readers(state_of(self)) < 0 ? -1 : is_closing(state_of(self));
         if (UNLIKELY(closing != 0)) {
             self->stage = DRAIN_YIELDED; /* connection_lost() may be called meanwhile */
             return closing < 0 ? READING_ERROR : READING_YIELD;
         }
     }
-    return ask_helper(self, dict, result);
+    return ask_helper(self, result);
 }
 
 static void
@@ -128,28 +148,39 @@ static PyObject *
 writer_drain(PyObject *self, PyObject *none)
 {
     (void)none;
-    PyObject *dict = stream_dict(self);
-    return dict == NULL ? NULL : (PyObject *)reading_new(&drain_kind, self, dict);
+    struct writer_state *state = writer_state_of(self);
+    return state == NULL
+               ? NULL
+               : (PyObject *)reading_new(&drain_kind, self, (PyObject *)state);
+}
+
+static PyObject *
+write_object(PyObject *transport, PyObject *data)
+{
+    PyObject *res = PyObject_CallMethodOneArg(transport, stream_names.write, data);
+    if (res == NULL) {
+        return NULL;
+    }
+    Py_DECREF(res);
+    Py_RETURN_NONE;
 }
 
 static PyObject *
 writer_write(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames)
 {
-    PyObject *dict = stream_dict(self);
-    if (UNLIKELY(dict == NULL || count != 1 || kwnames != NULL)) {
+    if (UNLIKELY(count != 1 || kwnames != NULL)) {
         return stream_class_call(&writer_class, "write", self, args, count, kwnames);
     }
-    PyObject *transport = Py_XNewRef(stream_field(dict, stream_names.transport));
-    if (transport == NULL) {
+    const struct writer_state *state = writer_state_of(self);
+    if (UNLIKELY(state == NULL)) {
         return NULL;
     }
-    PyObject *res = PyObject_CallMethodOneArg(transport, stream_names.write, args[0]);
+    PyObject *transport = Py_NewRef(state->transport);
+    PyObject *res = LIKELY(is_native(transport))
+                        ? stream_write((struct stream *)transport, args[0])
+                        : write_object(transport, args[0]);
     Py_DECREF(transport);
-    if (UNLIKELY(res == NULL)) {
-        return NULL;
-    }
-    Py_DECREF(res);
-    Py_RETURN_NONE;
+    return res;
 }
 
 PyMethodDef writer_methods[] = {
@@ -175,7 +206,7 @@ adopt_writer(PyObject *writer, PyObject *callback)
         PyErr_Clear();
     }
     Py_XDECREF(protocol);
-    stream_class_give(&writer_class, writer);
+    (void)writer_state_move_in(writer);
 }
 
 static PyObject *
