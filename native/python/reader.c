@@ -148,17 +148,36 @@ feed(struct reader_state *state, const char *data, Py_ssize_t size)
 
 /* The reader's own method, whatever it is. */
 static int
-feed_object(PyObject *reader, const char *data, Py_ssize_t size)
+feed_object(const struct reader_state *state, const char *data, Py_ssize_t size)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize(data, size);
+    PyObject *reader = stream_referent(state->reference);
+    PyObject *bytes = reader == NULL ? NULL : PyBytes_FromStringAndSize(data, size);
     PyObject *res =
         bytes == NULL
             ? NULL
             : PyObject_CallMethodOneArg(reader, stream_names.feed_data, bytes);
-    Py_XDECREF(bytes);
+    int failed = reader != NULL && res == NULL;
     Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
+    Py_XDECREF(bytes);
+    Py_XDECREF(reader);
+    return failed ? -1 : 0;
 }
+
+int
+reader_feed(PyObject *feeder, const char *data, Py_ssize_t size)
+{
+    struct reader_state *state = ((struct feeder *)feeder)->state;
+    if (UNLIKELY(state == NULL)) {
+        return 0; /* nobody reads any more: asyncio drops it as well */
+    }
+    Py_INCREF(state);
+    int res = LIKELY(!state->patched) ? feed(state, data, size)
+                                      : feed_object(state, data, size);
+    Py_DECREF(state);
+    return res;
+}
+
+/* --- methods ---------------------------------------------------------------------------------- */
 
 /* The methods of the instance are those of our class. */
 static inline bool
@@ -174,28 +193,6 @@ is_plain(PyObject *reader)
     }
     return stream_instance_is_plain(&reader_class, dict, READER_FIELDS);
 }
-
-int
-reader_feed(PyObject *feeder, const char *data, Py_ssize_t size)
-{
-    struct reader_state *state = (struct reader_state *)feeder;
-    PyObject *reader = stream_referent(state->reference);
-    if (UNLIKELY(reader == NULL)) {
-        return 0; /* nobody reads any more: asyncio drops it as well */
-    }
-    int res;
-    if (LIKELY(is_plain(reader))) {
-        Py_INCREF(feeder);
-        res = feed(state, data, size);
-        Py_DECREF(feeder);
-    } else {
-        res = feed_object(reader, data, size);
-    }
-    Py_DECREF(reader);
-    return res;
-}
-
-/* --- methods ---------------------------------------------------------------------------------- */
 
 /* The state for a call that is made here: `least` or one positional argument, on an
  * instance whose methods are ours. Borrowed; NULL, without an exception: asyncio's
@@ -344,6 +341,25 @@ reader_at_eof(PyObject *self, PyObject *none)
                          : PyBool_FromLong(state->eof && Py_SIZE(state->buffer) == 0);
 }
 
+/* An attribute may hide a function that a transport would not look for. */
+static PyObject *
+reader_setattr(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "expected 2 arguments, got %zd", count);
+    }
+    int hides = PyDict_Contains(reader_class.functions, args[0]);
+    struct reader_state *state = hides > 0 ? reader_state_of(self) : NULL;
+    if (hides < 0 || (hides > 0 && state == NULL) ||
+        PyObject_GenericSetAttr(self, args[0], args[1]) < 0) {
+        return NULL;
+    }
+    if (hides > 0) {
+        state->patched = true;
+    }
+    Py_RETURN_NONE;
+}
+
 #define METHOD(name, function, text)                                                   \
     {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS, text}
 
@@ -360,6 +376,7 @@ PyMethodDef reader_methods[] = {
     METHOD("feed_eof", reader_feed_eof, "feed_eof($self)\n--\n\nNo more will come."),
     METHOD("set_exception", reader_set_exception,
            "set_exception($self, exc)\n--\n\nReading raises it from now on."),
+    {"__setattr__", (PyCFunction)(void (*)(void))reader_setattr, METH_FASTCALL, NULL},
     {"exception", reader_exception, METH_NOARGS,
      "exception($self)\n--\n\nWhat set_exception was called with."},
     {"at_eof", reader_at_eof, METH_NOARGS,

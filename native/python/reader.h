@@ -16,9 +16,7 @@
 /* To be called before protocol.connection_made(), and when a transport is given another
  * protocol. If the protocol is an unchanged asyncio.StreamReaderProtocol, its reader
  * becomes one of ours, and a new reference to what reader_feed wants is returned. It
- * does not keep the reader alive, but the reader's transport: the transport visits it,
- * and drops it where it drops the protocol. Else NULL: data goes to data_received().
- * Sets no exception. */
+ * keeps nothing alive. Else NULL: data goes to data_received(). Sets no exception. */
 PyObject *reader_adopt(PyObject *protocol);
 
 /* As protocol.data_received(bytes of data). feeder: of reader_adopt. -1: exception. */
@@ -130,14 +128,23 @@ struct reader_state {
     PyObject *waiter;                        /* owned */
     PyObject *limit;                         /* owned */
     PyObject *reference;    /* owned: weak, to the reader; NULL: it was not adopted */
+    struct feeder *feeder;  /* owned; NULL: it was not adopted */
     Py_ssize_t limit_floor; /* the largest size within the limit */
     Py_ssize_t limit_twice; /* the largest within twice the limit */
     bool eof, paused;
+    bool patched; /* a function of the class may be hidden by an attribute */
 };
+
+struct feeder { /* what a transport has of a reader; keeps nothing alive */
+    PyObject_HEAD struct reader_state *state; /* borrowed; NULL: the reader is gone */
+};
+
+extern PyTypeObject Feeder_Type;
 
 extern PyTypeObject ReaderState_Type;
 enum { READER_FIELDS = 1 }; /* attributes of an instance that nobody added to */
 
+PyObject *reader_state_feeder(struct reader_state *state); /* new; NULL: exception */
 int reader_state_describe(PyTypeObject *type); /* gives the class its descriptors */
 struct reader_state *reader_state_make(PyObject *dict); /* borrowed from dict; NULL */
 bool

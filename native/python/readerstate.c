@@ -185,8 +185,9 @@ state_new(void)
     self->waiter = Py_NewRef(Py_None);
     self->limit = PyLong_FromLong(0);
     self->reference = NULL;
+    self->feeder = NULL;
     self->limit_floor = self->limit_twice = 0;
-    self->eof = self->paused = false;
+    self->eof = self->paused = self->patched = false;
     PyObject_GC_Track(self);
     if (self->buffer == NULL || self->limit == NULL) {
         Py_CLEAR(self);
@@ -219,6 +220,10 @@ static void
 state_dealloc(struct reader_state *self)
 {
     PyObject_GC_UnTrack(self);
+    if (self->feeder != NULL) {
+        self->feeder->state = NULL;
+        Py_DECREF(self->feeder);
+    }
     Py_XDECREF(self->buffer);
     Py_XDECREF(self->limit);
     Py_XDECREF(self->reference);
@@ -239,6 +244,28 @@ PyTypeObject ReaderState_Type = {
     .tp_traverse = (traverseproc)state_traverse,
     .tp_clear = (inquiry)state_clear,
 };
+
+PyTypeObject Feeder_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "syslet_loop._native.Feeder",
+    .tp_doc = "How a transport reaches a StreamReader.",
+    .tp_basicsize = sizeof(struct feeder),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+                Py_TPFLAGS_IMMUTABLETYPE,
+    .tp_dealloc = (destructor)PyObject_Free,
+};
+
+PyObject *
+reader_state_feeder(struct reader_state *state)
+{
+    if (state->feeder == NULL) {
+        state->feeder = PyObject_New(struct feeder, &Feeder_Type);
+        if (state->feeder == NULL) {
+            return NULL;
+        }
+        state->feeder->state = state;
+    }
+    return Py_NewRef((PyObject *)state->feeder);
+}
 
 struct reader_state *
 reader_state_make(PyObject *dict)

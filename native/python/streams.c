@@ -197,7 +197,7 @@ reference_of(PyObject *protocol)
     return reference;
 }
 
-/* The state of the reader, which becomes one of ours unless it is one. New; NULL. */
+/* The feeder of the reader, which becomes one of ours unless it is one. New; NULL. */
 static PyObject *
 adopt_reader(PyObject *reference)
 {
@@ -209,12 +209,13 @@ adopt_reader(PyObject *reference)
           stream_class_is_unchanged(&reader_class) && reader_state_move_in(reader)))) {
         state = reader_state_of(reader);
     }
+    PyObject *feeder = NULL;
     if (state != NULL) {
-        Py_INCREF(state);
         Py_XSETREF(state->reference, Py_NewRef(reference));
+        feeder = reader_state_feeder(state);
     }
     Py_XDECREF(reader);
-    return (PyObject *)state;
+    return feeder;
 }
 
 PyObject *
@@ -248,7 +249,7 @@ native_feed_stream(PyObject *module, PyObject *args)
     (void)module;
     PyObject *feeder;
     Py_buffer data;
-    if (!PyArg_ParseTuple(args, "O!y*", &ReaderState_Type, &feeder, &data)) {
+    if (!PyArg_ParseTuple(args, "O!y*", &Feeder_Type, &feeder, &data)) {
         return NULL;
     }
     int res = reader_feed(feeder, data.buf, data.len);
@@ -404,6 +405,7 @@ streams_init(PyObject *module)
                    writer_state_describe(writer_class.ours) < 0 ||
                    PyModule_AddType(module, &ReaderState_Type) < 0 ||
                    PyModule_AddType(module, &WriterState_Type) < 0 ||
+                   PyModule_AddType(module, &Feeder_Type) < 0 ||
                    PyModule_AddType(module, &Reading_Type) < 0 || readops_init() < 0 ||
                    reader_init() < 0
                ? -1

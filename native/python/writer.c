@@ -29,13 +29,8 @@ is_native(PyObject *transport)
 static PyObject *
 exception_of(const struct writer_state *state)
 {
-    if (LIKELY(state->reader_state != NULL)) {
-        PyObject *dict = stream_dict(state->reader);
-        if (LIKELY(dict != NULL &&
-                   stream_instance_is_plain(&reader_class, dict, READER_FIELDS))) {
-            return Py_NewRef(state->reader_state->exception);
-        }
-        PyErr_Clear();
+    if (LIKELY(state->reader_state != NULL && !state->reader_state->patched)) {
+        return Py_NewRef(state->reader_state->exception);
     }
     PyObject *reader = Py_NewRef(state->reader);
     PyObject *exception = PyObject_CallMethodNoArgs(reader, stream_names.exception);
