@@ -61,6 +61,17 @@ class SocketTransport(asyncio.Transport):
         server: Any = None,
     ) -> None: ...
 
+class DatagramTransport(asyncio.DatagramTransport):
+    def __init__(
+        self,
+        loop: Any,
+        sock: Any,
+        protocol: Any,
+        address: Any = None,
+        waiter: Any = None,
+        extra: Any = None,
+    ) -> None: ...
+
 class Listener:
     def __init__(
         self,

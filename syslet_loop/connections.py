@@ -47,6 +47,17 @@ class Connections(_Base):
         self._ensure_fd_no_transport(sock)
         return _native.SocketTransport(self, sock, protocol, waiter, extra, server)
 
+    def _make_datagram_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        address: Any = None,
+        waiter: Any = None,
+        extra: Any = None,
+    ) -> asyncio.DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        return _native.DatagramTransport(self, sock, protocol, address, waiter, extra)
+
     def _make_ssl_transport(
         self,
         rawsock: Any,

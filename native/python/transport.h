@@ -98,6 +98,10 @@ int context_run(PyObject *context, int (*function)(struct transport *),
                 struct transport *self);
 PyObject *transport_socket(struct transport *self); /* borrowed; NULL: exception */
 
+/* transport_start.c: the first things that happen. -1: fatal exception. */
+int transport_tell_made(struct transport *self); /* connection_made */
+int transport_tell_waiter(PyObject *waiter);     /* steals it; NULL: nobody waits */
+
 /* The parts of the types. */
 int transport_traverse(struct transport *self, visitproc visit, void *arg);
 int transport_clear(struct transport *self);
@@ -121,5 +125,6 @@ PyObject *stream_new(PyObject *loop, PyObject *sock, int fd, PyObject *protocol,
                      PyObject *waiter, PyObject *extra, PyObject *server,
                      const void *peer, unsigned peer_size);
 int listener_init(PyObject *module);
+int datagram_init(PyObject *module); /* datagram.c: DatagramTransport */
 
 #endif

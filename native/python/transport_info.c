@@ -108,7 +108,8 @@ extra_of(struct transport *self)
         return NULL;
     }
     PyObject *extra = self->extra;
-    if (PyDict_GetItemString(extra, "socket") == NULL && self->fd >= 0 &&
+    bool has_socket = self->fd >= 0 || self->sock != NULL; /* perhaps a closed one */
+    if (PyDict_GetItemString(extra, "socket") == NULL && has_socket &&
         add_item(extra, "socket", wrapped_socket(self)) < 0) {
         return NULL;
     }
