@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native
 from .connections import Connections
+from .processes import Processes
 
 BACKENDS = ("uring", "epoll")
 _VARIABLE = "SYSLET_LOOP_BACKEND"
@@ -113,7 +114,7 @@ else:
     _Base = _native.Loop
 
 
-class EventLoop(Connections, _Base):
+class EventLoop(Connections, Processes, _Base):
     """An asyncio loop on which syslets fly. Arguments: none; made by new_event_loop.
 
     Beyond asyncio's loop it has `backend` (str: 'uring' or 'epoll') and `stats()`.
@@ -126,6 +127,7 @@ class EventLoop(Connections, _Base):
         "_asyncgens",
         "_asyncgens_shutdown_called",
         "_backend_wanted",
+        "_children",
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
@@ -152,6 +154,7 @@ class EventLoop(Connections, _Base):
         self._closed = True  # for __del__, if the next lines fail
         self._backend_wanted = chosen_backend()
         self._listeners: dict[Any, _native.Listener] = {}
+        self._children: dict[int, Any] = {}
         super().__init__(Readers(self))
 
     # The engine.
@@ -249,6 +252,7 @@ class EventLoop(Connections, _Base):
         super().close()
         self._listeners.clear()
         self._let_go()
+        self._leave_children()
 
     # Waking up: the engine does it, so a pipe is made only for Python's signal
     # handlers, which can write to nothing else.

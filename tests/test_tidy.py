@@ -49,13 +49,14 @@ LAYERS = (
     "plan",
     "atoms calls memory",
     "syslet",
-    "connections",
+    "connections processes",
     "loop",
     "attach policy",
     "__init__",
 )
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
-NATIVE_USERS = {"__init__", "attach", "atoms", "connections", "loop", "plan", "syslet"}
+NATIVE_USERS = {"__init__", "attach", "atoms", "connections", "loop", "plan"}
+NATIVE_USERS |= {"processes", "syslet"}
 STDLIB_ONLY = ("ops", "program_format")
 
 FORBIDDEN = {
