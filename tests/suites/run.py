@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import report
@@ -50,6 +50,8 @@ class Runner:
             *("-p", "no:cacheprovider", "--max-worker-restart=100"),
             *("-n", "1" if alone else str(suite.workers)),
             *("-o", f"timeout={suite.test_timeout}", "-o", "timeout_method=thread"),
+            # Says where a test hangs before its worker is killed.
+            *("-o", f"faulthandler_timeout={max(1, suite.test_timeout - 2)}"),
             *("-o", "junit_family=xunit1", f"--junit-xml={junit}"),
             *(f"--ignore-glob={each}" for each in suite.ignore),
             *(tests or ["tests"]),
@@ -109,13 +111,16 @@ class Runner:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def timed(self, loop: str, name: str, tests: Sequence[str]) -> None:
+    def timed(
+        self, loop: str, name: str, tests: Sequence[str]
+    ) -> dict[str, report.Outcome]:
         """Run, and print the counts and the time."""
         start = time.monotonic()
         outcomes = self.run(loop, name, tests)
         took = time.monotonic() - start
         text = f"{report.counts(outcomes)} in {took:.0f} s"
         print(f"{self.suite.name} on {loop}: {text}", flush=True)
+        return outcomes
 
     def agreed_again(self, differences: list[report.Difference]) -> frozenset[str]:
         """Run the tests that differ once more on both loops; those that agree now."""
@@ -131,28 +136,49 @@ class Runner:
         return frozenset(base.keys() & ours.keys()) - still
 
 
+def baseline(
+    runner: Runner, name: str, only: Mapping[str, report.Outcome]
+) -> dict[str, report.Outcome]:
+    """The kept results of asyncio's whole run, of the tests in `only` if there are."""
+    kept = runner.room.folder / f"{name}.xml"
+    if not kept.exists():
+        raise RuntimeError(f"nothing to compare with: {kept} is not there")
+    outcomes = report.read(kept)
+    return {test: each for test, each in outcomes.items() if not only or test in only}
+
+
+def judge(runner: Runner, differences: list[report.Difference], once: bool) -> bool:
+    """Print what differs; False if something does that is not explained."""
+    explained = EXPLAINED[runner.suite.name]
+    unknown = [each for each in differences if not report.reason(each.test, explained)]
+    again = frozenset() if once else runner.agreed_again(unknown)
+    result = report.sort_out(differences, explained, again)
+    print(*result.lines(explained), sep="\n", flush=True)
+    return not result.unexplained
+
+
 def run_suite(suite: Suite, options: argparse.Namespace, folder: Path) -> bool:
     """Run one suite as the options say; False if there is an unexplained difference."""
     room = prepare(suite, folder, options.python)
     package = link(room, options.source) if options.source else install(room)
+    if options.timeout:
+        suite = replace(suite, test_timeout=options.timeout)
     runner = Runner(suite, room, package, options.debug)
     tests = options.only
     if options.quick and not tests:
         tests = [f"tests/test_{name}.py" for name in suite.quick]
-    suffix = "-debug" * options.debug + "-only" * bool(tests)
-    for loop in [options.loop] if options.loop else ["asyncio", "ours"]:
-        runner.timed(loop, loop + suffix, tests)
-    files = [room.folder / f"{loop}{suffix}.xml" for loop in ("asyncio", "ours")]
-    print(f"    results and logs: {files[1].with_suffix('')}.*")
-    if options.loop == "asyncio" or not all(path.exists() for path in files):
+    mode = "-debug" * options.debug
+    suffix = mode + "-only" * bool(tests)
+    print(f"results and logs: {room.folder}/*{suffix}.*", flush=True)
+    base = None
+    if options.loop != "ours":
+        base = runner.timed("asyncio", f"asyncio{suffix}", tests)
+    if options.loop == "asyncio":
         return True
-    differences = report.compare(*map(report.read, files))
-    explained = EXPLAINED[suite.name]
-    unknown = [each for each in differences if not report.reason(each.test, explained)]
-    again = runner.agreed_again(unknown)
-    result = report.sort_out(differences, explained, again)
-    print(*result.lines(explained), sep="\n", flush=True)
-    return not result.unexplained
+    ours = runner.timed("ours", f"ours{suffix}", tests)
+    if base is None:
+        base = baseline(runner, f"asyncio{mode}", ours if tests else {})
+    return judge(runner, report.compare(base, ours), options.once)
 
 
 def parse() -> argparse.Namespace:
@@ -173,6 +199,10 @@ def parse() -> argparse.Namespace:
         help="another checkout, built in place, instead of installing this one",
     )
     parser.add_argument("--debug", action="store_true", help="asyncio's debug mode")
+    parser.add_argument(
+        "--once", action="store_true", help="do not run again what differs"
+    )
+    parser.add_argument("--timeout", type=int, help="seconds for one test")
     parser.add_argument(
         "--quick", action="store_true", help="where a suite is long, a part of it"
     )
