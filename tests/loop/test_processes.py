@@ -143,8 +143,9 @@ def test_reaped_by_somebody_else(
     runner: asyncio.Runner, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        child = await shell("exit 5")
-        assert os.waitpid(child.pid, 0)[1] == 5 << 8
+        child = await shell("exec sleep 1000")
+        os.kill(child.pid, signal.SIGKILL)  # the loop does not see it before we do
+        assert os.waitpid(child.pid, 0)[1] == signal.SIGKILL
         assert await child.wait() == 255
 
     runner.run(main())
@@ -171,11 +172,16 @@ def test_reaped_by_closing(
     async def main() -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.subprocess_shell(
-            asyncio.SubprocessProtocol, "exit 7", stdin=None, stdout=None, stderr=None
+            asyncio.SubprocessProtocol,
+            "exec sleep 1000",
+            stdin=None,
+            stdout=None,
+            stderr=None,
         )
+        os.kill(transport.get_pid(), signal.SIGTERM)
         os.waitid(os.P_PID, transport.get_pid(), os.WEXITED | os.WNOWAIT)
         transport.close()
-        assert await transport._wait() == 7
+        assert await transport._wait() == -signal.SIGTERM
 
     runner.run(main())
     assert caplog.text == ""
