@@ -2,9 +2,9 @@
  *
  * Datagrams are received many at a time, with one system call: when it brings fewer
  * than it might have, the socket is empty, and the next edge will be seen. They go to
- * the protocol one by one, each in bytes and a tuple of its own right; what a pause or
- * an exception keeps from it stays in the batch. One batch is enough for all transports
- * that deliver at once, so one is kept for the next. */
+ * the protocol one by one, each in bytes of its own; what a pause or an exception keeps
+ * from it stays in the batch. Transports deliver one after the other, so one batch does
+ * for all of them, and is kept for the next. */
 #include "datagram.h"
 
 #include <errno.h>
