@@ -207,6 +207,13 @@ get_server(struct transport *self, void *closure)
 }
 
 static PyObject *
+get_closing(struct transport *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(transport_is_closing(self));
+}
+
+static PyObject *
 get_is_polling(struct transport *self, void *closure)
 {
     (void)closure;
@@ -234,6 +241,7 @@ PyGetSetDef transport_getset[] = {
     {"_sock", (getter)get_sock, NULL, NULL, NULL},
     {"_sock_fd", (getter)get_sock_fd, NULL, NULL, NULL},
     {"_server", (getter)get_server, NULL, NULL, NULL},
+    {"_closing", (getter)get_closing, NULL, NULL, NULL},
     {"_polling", (getter)get_is_polling, NULL, NULL, NULL},
     {"_protocol_paused", (getter)get_protocol_paused, NULL, NULL, NULL},
     {"_conn_lost", (getter)get_conn_lost, NULL, NULL, NULL},
