@@ -234,6 +234,7 @@ core_traverse(struct core *self, visitproc visit, void *arg)
     for (uint32_t fd = 0; fd < self->readers_room; fd++) {
         Py_VISIT(self->readers[fd].read);
         Py_VISIT(self->readers[fd].write);
+        Py_VISIT(self->readers[fd].file);
     }
     return visit_entries(self, visit, arg);
 }

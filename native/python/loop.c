@@ -123,14 +123,16 @@ remove_private(PyObject *self, PyObject *file, bool write)
     return readers_remove(loop_core(self), file, write);
 }
 
+/* The check is skipped for a file that was closed: it has no number any more. */
 static PyObject *
 remove_public(PyObject *self, PyObject *file, bool write)
 {
     PyObject *res = loop_ensure_no_transport(self, file);
-    if (res == NULL) {
+    if (res == NULL && !PyErr_ExceptionMatches(PyExc_ValueError)) {
         return NULL;
     }
-    Py_DECREF(res);
+    PyErr_Clear();
+    Py_XDECREF(res);
     return remove_private(self, file, write);
 }
 

@@ -121,6 +121,7 @@ enum { ENTRY_SOURCE = 1 };
 struct reader {      /* what add_reader and add_writer registered for one fd */
     PyObject *read;  /* owned handle; NULL: none */
     PyObject *write; /* owned handle; NULL: none */
+    PyObject *file;  /* owned: what was passed, if that was no number; NULL */
 };
 
 struct core {

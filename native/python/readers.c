@@ -157,15 +157,46 @@ readers_add(struct core *core, PyObject *const *args, Py_ssize_t count, bool wri
         return NULL;
     }
     core->readers_count += before == NULL;
+    Py_XSETREF(core->readers[fd].file,
+               PyLong_Check(args[0]) ? NULL : Py_NewRef(args[0]));
     Py_INCREF(handle);
     cancel(before);
     return (PyObject *)handle;
 }
 
+/* The number of a file, or the one that it had when it was registered: programs close
+ * first and remove then. -1: exception. */
+static int
+number_then_or_now(const struct core *core, PyObject *file)
+{
+    int fd = file_number(file);
+    if (fd >= 0 || !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return fd;
+    }
+    for (uint32_t each = 0; each < core->readers_room; each++) {
+        if (core->readers[each].file == file) {
+            PyErr_Clear();
+            return (int)each;
+        }
+    }
+    return -1;
+}
+
+/* Nothing is left that was registered with the file. */
+static void
+forget_file(struct reader *reader)
+{
+    if (reader->read == NULL && reader->write == NULL) {
+        PyObject *file = reader->file;
+        reader->file = NULL;
+        Py_XDECREF(file);
+    }
+}
+
 PyObject *
 readers_remove(struct core *core, PyObject *file, bool write)
 {
-    int fd = file_number(file);
+    int fd = number_then_or_now(core, file);
     if (fd < 0) {
         return NULL;
     }
@@ -183,6 +214,7 @@ readers_remove(struct core *core, PyObject *file, bool write)
     if (control(core, fd, reader, true) < 0) {
         PyErr_Clear(); /* closed meanwhile: then there is nothing to change */
     }
+    forget_file(reader);
     cancel(before);
     Py_RETURN_TRUE;
 }
@@ -218,6 +250,8 @@ drop_cancelled(struct core *core, int fd)
                 PyErr_Clear();
             }
             Py_DECREF(handle);
+            reader = &core->readers[fd];
+            forget_file(reader);
         }
     }
 }
@@ -268,6 +302,7 @@ readers_clear(struct core *core)
     for (uint32_t fd = 0; fd < core->readers_room; fd++) {
         Py_CLEAR(core->readers[fd].read);
         Py_CLEAR(core->readers[fd].write);
+        Py_CLEAR(core->readers[fd].file);
     }
     core->readers_count = 0;
 }

@@ -203,3 +203,15 @@ def test_a_cancelled_sock_recv_leaves_nothing(runner: asyncio.Runner) -> None:
             assert await loop.sock_recv(left, 10) == b"data"
 
     runner.run(main())
+
+
+def test_a_socket_is_removed_after_it_was_closed(runner: asyncio.Runner) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        left, right = socket.socketpair()
+        loop.add_reader(left, print)
+        left.close()
+        assert loop.remove_reader(left)
+        right.close()
+
+    runner.run(main())
