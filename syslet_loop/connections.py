@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         def _ensure_fd_no_transport(self, file: Any, /) -> None: ...
         def _start_serving(self, *args: Any, **kwargs: Any) -> None: ...
         def _stop_serving(self, sock: Any) -> None: ...
+        def _make_read_pipe_transport(self, *args: Any) -> Any: ...
 
 else:
     _Base = object
@@ -73,6 +74,7 @@ class Connections(_Base):
         ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
+        _native.adopt_stream(protocol)  # what is not a stream's is left alone
         ssl_protocol: Any = sslproto.SSLProtocol(
             self,
             protocol,
@@ -85,6 +87,12 @@ class Connections(_Base):
         )
         _native.SocketTransport(self, rawsock, ssl_protocol, None, extra, server)
         return ssl_protocol._app_transport
+
+    def _make_read_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        _native.adopt_stream(protocol)
+        return super()._make_read_pipe_transport(pipe, protocol, waiter, extra)
 
     def _start_serving(
         self,
