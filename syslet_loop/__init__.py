@@ -1,11 +1,13 @@
 """syslet_loop: an asyncio event loop whose unit of work is a program of system calls.
 
-Public names and nothing else. `syslet` makes awaitable chains of system calls,
-`calls` has every operation as one awaitable, `new_event_loop` and `run` give the loop
-they fly on; they also fly on a loop that somebody else made.
+Public names and nothing else. `new_event_loop` and `run` give the loop, `syslet` makes
+awaitable chains of system calls, `calls` has every operation as one awaitable; these
+also fly on a loop that somebody else made. A program that only wants the loop does not
+pay for the language: it is imported when one of its names is first asked for.
 """
 
 import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 if _sys.platform != "linux":
@@ -14,10 +16,14 @@ if _sys.platform != "linux":
         f"the Linux kernel, and this is {_sys.platform}"
     )
 
-from . import _native, attach, calls, memory, policy
+from . import policy
 from .loop import EventLoop
 from .policy import new_event_loop, run
-from .syslet import Atom, Cell, Memory, Param, address, program, syslet
+
+if _TYPE_CHECKING:
+    from . import attach as attach
+    from . import calls, memory
+    from .language import Atom, Cell, Memory, Param, address, program, syslet
 
 __version__ = "0.1.0"
 
@@ -36,8 +42,23 @@ __all__ = [
     "syslet",
 ]
 
-_native.set_attach(attach.current_engine)
+_MODULES = ("attach", "calls", "memory")
+_LANGUAGE = ("Atom", "Cell", "Memory", "Param", "address", "program", "syslet")
 
 
 def __getattr__(name: str) -> _Any:
+    if name in _LANGUAGE:
+        from . import language
+
+        found = {each: getattr(language, each) for each in _LANGUAGE}
+        globals().update(found)
+        return found[name]
+    if name in _MODULES:
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
     return policy.lookup(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LANGUAGE, *_MODULES})

@@ -2,8 +2,8 @@
 
 On our own loop it is the loop's. On asyncio's or uvloop's it is made at the first
 flight, watched with add_reader, and closed when the loop is; nothing else changes for
-that loop. Called by the binding, once per loop and thread, through the hook that
-`__init__` installs.
+that loop. Imported by the binding when a flight first needs it, and called by it once
+per loop and thread, through the hook that is installed below.
 """
 
 from __future__ import annotations
@@ -122,3 +122,6 @@ async def with_timeout(flight: Awaitable[_T], seconds: float) -> _T:
     """Await `flight`; TimeoutError after `seconds`, and the flight is cancelled."""
     async with asyncio.timeout(seconds):
         return await flight
+
+
+_native.set_attach(current_engine)

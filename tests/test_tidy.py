@@ -48,15 +48,15 @@ LAYERS = (
     "methods",
     "plan",
     "atoms calls memory",
-    "syslet",
+    "language",
     "connections processes",
     "loop",
     "attach policy",
     "__init__",
 )
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
-NATIVE_USERS = {"__init__", "attach", "atoms", "connections", "loop", "plan"}
-NATIVE_USERS |= {"processes", "syslet"}
+NATIVE_USERS = {"attach", "atoms", "connections", "loop", "plan"}
+NATIVE_USERS |= {"language", "processes"}
 STDLIB_ONLY = ("ops", "program_format")
 
 FORBIDDEN = {

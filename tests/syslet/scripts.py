@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from syslet_loop.syslet import ASYNC
+from syslet_loop.language import ASYNC
 
 FILES = ("alpha", "beta", "gamma", "absent")
 CONDITIONS: tuple[Callable[[Any], Any], ...] = (

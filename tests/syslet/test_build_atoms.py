@@ -7,16 +7,7 @@ from typing import Any
 import model
 import pytest
 
-from syslet_loop.program_format import (
-    ASYNC,
-    SKIP_TO_NEXT_ON_STOP,
-    STOP_ON_NEGATIVE,
-    STOP_ON_NON_POSITIVE,
-    STOP_ON_NONZERO,
-    STOP_ON_ZERO,
-    SYNC,
-)
-from syslet_loop.syslet import (
+from syslet_loop.language import (
     AT_FDCWD,
     END,
     Atom,
@@ -26,6 +17,15 @@ from syslet_loop.syslet import (
     address,
     compile_program,
     length,
+)
+from syslet_loop.program_format import (
+    ASYNC,
+    SKIP_TO_NEXT_ON_STOP,
+    STOP_ON_NEGATIVE,
+    STOP_ON_NON_POSITIVE,
+    STOP_ON_NONZERO,
+    STOP_ON_ZERO,
+    SYNC,
 )
 
 

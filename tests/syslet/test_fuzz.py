@@ -19,8 +19,8 @@ import pytest
 import scripts
 
 import syslet_loop
+from syslet_loop.language import Atom, Cell, Memory, Param, address, program
 from syslet_loop.plan import Compiled, compile_function, make_syslet
-from syslet_loop.syslet import Atom, Cell, Memory, Param, address, program
 
 SEEDS = 250
 GARBAGE = 3000
