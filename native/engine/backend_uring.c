@@ -343,7 +343,7 @@ uring_make_pollable(struct engine *engine)
     if (fd < 0) {
         return (int)fd;
     }
-    engine->pollable_fd = (int)fd;
+    __atomic_store_n(&engine->pollable_fd, (int)fd, __ATOMIC_RELEASE);
     int res = ring_notify(&engine->ring, (int)fd);
     if (res < 0) {
         close_pollable(engine);
@@ -351,12 +351,17 @@ uring_make_pollable(struct engine *engine)
     return res;
 }
 
+/* A registration forwards a write to another eventfd, as of a flight that polls one,
+ * only once (Linux 6.18 never clears IO_EVENTFD_OP_SIGNAL_BIT): it is renewed. */
 static void
 drain_pollable(struct engine *engine)
 {
     uint64_t count;
-    engine_call(engine, __NR_read, (uint64_t)engine->pollable_fd, (uintptr_t)&count,
-                sizeof(count), 0, 0, 0);
+    int64_t got = engine_call(engine, __NR_read, (uint64_t)engine->pollable_fd,
+                              (uintptr_t)&count, sizeof(count), 0, 0, 0);
+    if (got > 0 || engine->notify_due) {
+        engine->notify_due = ring_notify_anew(&engine->ring, engine->pollable_fd) < 0;
+    }
 }
 
 /* The kernel would not even wait: not at full speed again. */
@@ -443,7 +448,7 @@ static bool
 uring_pending(const struct engine *engine)
 {
     return ring_wants_enter(&engine->ring) || engine->cancels_due ||
-           !engine->inbox_armed || engine->watches_due != NULL;
+           !engine->inbox_armed || engine->watches_due != NULL || engine->notify_due;
 }
 
 const struct backend_ops backend_uring = {

@@ -129,6 +129,13 @@ engine_wake(struct engine *engine)
     uint64_t one = 1;
     engine_call(engine, __NR_write, (uint64_t)engine->inbox_fd, (uintptr_t)&one,
                 sizeof(one), 0, 0, 0);
+    /* A foreign loop is told at once: the ring's word for it comes 20 ms later, because
+     * one eventfd's write does not write to another (Linux 6.18 leaves it to RCU). */
+    int fd = __atomic_load_n(&engine->pollable_fd, __ATOMIC_ACQUIRE);
+    if (fd >= 0 && fd != engine->epoll_fd) {
+        engine_call(engine, __NR_write, (uint64_t)fd, (uintptr_t)&one, sizeof(one), 0,
+                    0, 0);
+    }
 }
 
 void

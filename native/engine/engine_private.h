@@ -67,6 +67,7 @@ struct engine {
     uint64_t *waiters; /* owned; epoll backend: by fd, user_data of who waits, or 0 */
     uint32_t waiters_count;
     int pollable_fd;    /* owned by the backend; -1: nobody asked for it */
+    bool notify_due;    /* uring: the ring must be told of pollable_fd again */
     int inbox_fd;       /* owned: eventfd the workers and engine_wake write to */
     int watched_fd;     /* borrowed from the host; -1 */
     struct slots slots; /* of flights */

@@ -191,6 +191,14 @@ ring_notify(struct ring *ring, int event_fd)
                                  1);
 }
 
+int
+ring_notify_anew(struct ring *ring, int event_fd)
+{
+    const struct kernel *kernel = ring->kernel;
+    kernel->ring_register(kernel->context, ring->fd, UNREGISTER_EVENTFD, NULL, 0);
+    return ring_notify(ring, event_fd);
+}
+
 bool
 ring_has(const struct ring *ring, uint8_t opcode)
 {

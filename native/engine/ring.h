@@ -43,6 +43,7 @@ void ring_forget(struct ring *ring); /* in a forked child: close our copy of the
 
 /* Has the kernel write to an eventfd when completions or work for this thread come. */
 int ring_notify(struct ring *ring, int event_fd);
+int ring_notify_anew(struct ring *ring, int event_fd); /* in place of the last one */
 bool ring_has(const struct ring *ring, uint8_t opcode);
 
 /* A zeroed entry, or NULL: the queue is full and the kernel takes nothing now. */

@@ -100,8 +100,9 @@ enum {
     CQE_F_MORE = 1 << 1,
     POLL_ADD_MULTI = 1 << 0, /* 5.13, in `length` */
 
-    REGISTER_EVENTFD = 4, /* 5.2 */
-    REGISTER_PROBE = 8,   /* 5.6 */
+    REGISTER_EVENTFD = 4,   /* 5.2 */
+    UNREGISTER_EVENTFD = 5, /* 5.2 */
+    REGISTER_PROBE = 8,     /* 5.6 */
     PROBE_SUPPORTED = 1 << 0,
 
     RECVSEND_POLL_FIRST = 1 << 0,  /* 5.19 */

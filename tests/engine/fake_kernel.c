@@ -79,6 +79,9 @@ fake_register(void *context, int fd, uint32_t opcode, const void *arg, uint32_t 
     struct fake *fake = context;
     (void)fd;
     (void)count;
+    if (opcode == UNREGISTER_EVENTFD) {
+        return 0;
+    }
     if (opcode == REGISTER_EVENTFD) {
         return -fake->notify_error;
     }

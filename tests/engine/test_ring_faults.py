@@ -215,6 +215,13 @@ def test_a_foreign_loop_is_told_or_gets_an_error(kernel: Kernel) -> None:
     kernel.answer(FD, 1)
     engine.turn()
     flight.release()
+    kernel.c.notify_error = errno.ENOMEM
+    lib.engine_wake(engine.c)
+    engine.turn()
+    assert lib.engine_due(engine.c) == 0, "the ring would not be told again"
+    kernel.c.notify_error = 0
+    engine.turn()
+    assert lib.engine_due(engine.c) == -1
     engine.close()
 
 

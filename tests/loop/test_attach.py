@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,14 @@ def read_file(s: Any, path: str, size: int = 65536) -> Any:
     data = s.read(fd, size)
     s.close(fd)
     return data
+
+
+@syslet
+def save(s: Any, path: str) -> None:
+    fd = s.openat(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    s.fsync(fd)
+    s.close(fd)
+    s.unlinkat(path)
 
 
 @pytest.fixture(params=["uring", "epoll"], autouse=True)
@@ -87,6 +96,32 @@ def test_flights_that_wait(foreign: Factory) -> None:
                 loop.call_later(0.001, right.send, b"%d" % number)
                 data = await asyncio.wait_for(calls.recv(left, 10), 5)
                 assert data == b"%d" % number
+
+    run(foreign, main())
+
+
+def test_flights_that_wait_for_eventfds(foreign: Factory) -> None:
+    """What one eventfd tells another arrives more than once."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        for number in range(1, 6):
+            loop.call_later(0.001, os.eventfd_write, fd, number)
+            async with asyncio.timeout(10):
+                assert await calls.read(fd, 8) == number.to_bytes(8, sys.byteorder)
+        os.close(fd)
+
+    run(foreign, main())
+
+
+def test_a_worker_after_the_other(foreign: Factory, tmp_path: Path) -> None:
+    async def main() -> None:
+        with open(tmp_path / "file", "wb") as file:
+            for _ in range(30):
+                async with asyncio.timeout(10):
+                    await calls.fsync(file.fileno())
+                    await save(str(tmp_path / "new"))
 
     run(foreign, main())
 
