@@ -94,7 +94,8 @@ class Runner:
             )
             self.wait(process)
         if not results.exists():
-            raise RuntimeError(f"no results: see {log}")
+            ended = f"pytest ended with {process.returncode}"
+            raise RuntimeError(f"no results, {ended}: see {log}")
         if not tests and not made.exists():
             raise RuntimeError(f"the injected loop was never made: see {log}")
         return report.read(results)
