@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
+import signal
 import sys
 import threading
 from asyncio import events
@@ -23,6 +24,10 @@ from .processes import Processes
 
 BACKENDS = ("uring", "epoll")
 _VARIABLE = "SYSLET_LOOP_BACKEND"
+
+if sys.version_info < (3, 12):
+    # Later asyncio does it: what a child is signalled is not told to the parent.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
 def chosen_backend() -> str:

@@ -99,15 +99,25 @@ detach(struct watch *watch)
     watch->engine = NULL;
 }
 
+/* In a forked child the polls are the parent's; only a duplicate is the child's too. */
+static void
+unpoll(struct watch *watch)
+{
+    if (!engine_is_forked(watch->engine)) {
+        watch->engine->backend->unpoll(watch);
+    } else if (watch->own_fd >= 0) {
+        engine_call(watch->engine, __NR_close, (uint64_t)watch->own_fd, 0, 0, 0, 0, 0);
+        watch->own_fd = -1;
+    }
+}
+
 void
 watch_end(struct watch *watch)
 {
     if (watch->place == WATCH_IDLE) {
         return;
     }
-    if (!engine_is_forked(watch->engine)) {
-        watch->engine->backend->unpoll(watch);
-    }
+    unpoll(watch);
     detach(watch);
 }
 
@@ -176,9 +186,7 @@ detach_all(struct watch *watch)
 {
     while (watch != NULL) {
         struct watch *following = watch->following;
-        if (!engine_is_forked(watch->engine)) {
-            watch->engine->backend->unpoll(watch);
-        }
+        unpoll(watch);
         detach(watch);
         watch = following;
     }

@@ -4,6 +4,7 @@
  * that hold the interpreter's lock (call_soon_threadsafe). */
 #include "loop.h"
 
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,7 +79,7 @@ entry_drop(entry_t entry)
 }
 
 static void
-ready_clear(struct core *core)
+ready_drop_all(struct core *core)
 {
     while (core->ready_count > 0) {
         entry_t entry = core->ready[core->ready_head & core->ready_mask];
@@ -88,6 +89,22 @@ ready_clear(struct core *core)
     }
 }
 
+static void
+ready_clear(struct core *core)
+{
+    ready_drop_all(core);
+    if (core->parents == NULL) {
+        return;
+    }
+    PyMem_Free(core->ready);
+    core->ready = core->parents;
+    core->ready_head = core->parents_head;
+    core->ready_count = core->parents_count;
+    core->ready_mask = core->parents_mask;
+    core->parents = NULL;
+    ready_drop_all(core);
+}
+
 void
 core_wake(struct core *core)
 {
@@ -95,6 +112,82 @@ core_wake(struct core *core)
         core->asleep = false; /* one wake is enough */
         engine_wake(core->engine->engine);
     }
+}
+
+/* --- fork ----------------------------------------------------------------------------------- */
+
+static struct core *cores; /* list head; changed under the interpreter's lock */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+/* In the child, before anything else runs there. What was ready is the parent's to run:
+ * a callback that runs twice takes the parent's bytes. It is only put aside, because no
+ * object may be freed here. */
+static void
+disown(struct core *core)
+{
+    bool touched = core->engine != NULL || core->readers_fd >= 0 ||
+                   core->sources != NULL || core->running;
+    if (core->forked || !touched) {
+        return;
+    }
+    core->forked = true;
+    core->asleep = false;
+    core->parents = core->ready;
+    core->parents_head = core->ready_head;
+    core->parents_count = core->ready_count;
+    core->parents_mask = core->ready_mask;
+    core->ready = NULL;
+    core->ready_head = core->ready_count = core->ready_mask = 0;
+}
+
+static void
+disown_all(void)
+{
+    for (struct core *core = cores; core != NULL; core = core->following_core) {
+        disown(core);
+    }
+}
+
+static void
+watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, disown_all);
+}
+
+static void
+join_cores(struct core *core)
+{
+    pthread_once(&fork_once, watch_forks);
+    core->following_core = cores;
+    if (cores != NULL) {
+        cores->previous_core = core;
+    }
+    cores = core;
+}
+
+static void
+leave_cores(struct core *core)
+{
+    if (core->previous_core != NULL) {
+        core->previous_core->following_core = core->following_core;
+    } else {
+        cores = core->following_core;
+    }
+    if (core->following_core != NULL) {
+        core->following_core->previous_core = core->previous_core;
+    }
+}
+
+int
+core_check_process(const struct core *core)
+{
+    if (LIKELY(!core->forked)) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "this event loop belongs to the parent process; after fork the "
+                    "child makes its own");
+    return -1;
 }
 
 /* --- the clock ------------------------------------------------------------------------------ */
@@ -121,6 +214,9 @@ core_engine(struct core *core)
 {
     if (LIKELY(core->engine != NULL)) {
         return (PyObject *)core->engine;
+    }
+    if (core_check_process(core) < 0) {
+        return NULL;
     }
     PyObject *made = PyObject_CallMethod(core->loop, "_make_engine", NULL);
     if (made == NULL) {
@@ -199,15 +295,17 @@ core_new(PyObject *loop)
     memset((char *)core + sizeof(PyObject), 0, sizeof(*core) - sizeof(PyObject));
     core->loop = loop;
     core->readers_fd = -1;
+    join_cores(core);
     PyObject_GC_Track(core);
     return core;
 }
 
 static int
-visit_entries(struct core *self, visitproc visit, void *arg)
+visit_entries(const entry_t *entries, uint32_t head, uint32_t count, uint32_t mask,
+              visitproc visit, void *arg)
 {
-    for (uint32_t i = 0; i < self->ready_count; i++) {
-        entry_t entry = self->ready[(self->ready_head + i) & self->ready_mask];
+    for (uint32_t i = 0; i < count; i++) {
+        entry_t entry = entries[(head + i) & mask];
         if (entry & ENTRY_SOURCE) {
             struct source *source = (struct source *)(entry & ~(entry_t)ENTRY_SOURCE);
             Py_VISIT(source->object);
@@ -236,7 +334,11 @@ core_traverse(struct core *self, visitproc visit, void *arg)
         Py_VISIT(self->readers[fd].write);
         Py_VISIT(self->readers[fd].file);
     }
-    return visit_entries(self, visit, arg);
+    int res = visit_entries(self->parents, self->parents_head, self->parents_count,
+                            self->parents == NULL ? 0 : self->parents_mask, visit, arg);
+    return res != 0 ? res
+                    : visit_entries(self->ready, self->ready_head, self->ready_count,
+                                    self->ready_mask, visit, arg);
 }
 
 static int
@@ -254,6 +356,7 @@ static void
 core_dealloc(struct core *self)
 {
     PyObject_GC_UnTrack(self);
+    leave_cores(self);
     (void)core_clear(self);
     PyMem_Free(self->ready);
     PyMem_Free(self->timers);

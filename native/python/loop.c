@@ -184,6 +184,19 @@ loop_remove_writer_private(PyObject *self, PyObject *file)
     return remove_private(self, file, true);
 }
 
+/* asyncio's, which everything that starts something calls. */
+static PyObject *
+loop_check_closed(PyObject *self, PyObject *none)
+{
+    (void)none;
+    struct core *core = loop_core(self);
+    if (UNLIKELY(core->closed)) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return NULL;
+    }
+    return core_check_process(core) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 /* --- running ------------------------------------------------------------------------------------ */
 
 static PyObject *
@@ -397,6 +410,7 @@ static PyMethodDef loop_methods[] = {
     {"_remove_reader", loop_remove_reader_private, METH_O, NULL},
     {"_remove_writer", loop_remove_writer_private, METH_O, NULL},
     {"_ensure_fd_no_transport", loop_ensure_no_transport, METH_O, NULL},
+    {"_check_closed", loop_check_closed, METH_NOARGS, NULL},
     {"_run_once", loop_run_once, METH_NOARGS, "One tick."},
     {"_run_ticks", loop_run_ticks, METH_NOARGS, "Ticks until stop() was called."},
     {"_reader_of", loop_reader_of, METH_O, "Handles of add_reader and add_writer."},

@@ -130,6 +130,8 @@ struct core {
 
     entry_t *ready; /* owned: a ring of ready_mask + 1 entries */
     uint32_t ready_head, ready_count, ready_mask;
+    uint32_t parents_head, parents_count, parents_mask;
+    entry_t *parents; /* owned: in a forked child, what the parent had in `ready` */
 
     struct timer **timers; /* owned: a heap by deadline, each an owned reference */
     Py_ssize_t timers_count, timers_room;
@@ -152,6 +154,11 @@ struct core {
     bool closed, debug, stopping;
     bool time_replaced; /* loop.time was set or overridden: Python is asked */
     bool asleep;        /* the loop's thread waits: others must wake it */
+    bool running;       /* inside core_run */
+    bool forked;        /* in a child: what it has is the parent's too */
+
+    struct core *previous_core; /* the list of all, which fork goes through */
+    struct core *following_core;
 };
 
 extern PyTypeObject Core_Type;
@@ -161,6 +168,9 @@ PyObject *core_engine(struct core *core); /* borrowed; made if needed; NULL */
 /* Steals a reference to handle; -1: MemoryError, and the reference is gone. */
 int core_push(struct core *core, PyObject *handle);
 int core_push_source(struct core *core, struct source *source);
+/* -1 and RuntimeError in a forked child, unless the loop had touched nothing before the
+ * fork. Whoever would wait, or change what the parent waits for, asks. */
+int core_check_process(const struct core *core);
 void core_wake(struct core *core);   /* after a push from another thread */
 double core_time(struct core *core); /* -1.0 and an exception: loop.time failed */
 

@@ -91,6 +91,9 @@ reader_at(struct core *core, int fd)
 static int
 control(struct core *core, int fd, const struct reader *reader, bool known)
 {
+    if (core->forked) {
+        return 0; /* the set is the parent's: whatever is changed changes there */
+    }
     struct epoll_event event = {
         .events = (reader->read != NULL ? EPOLLIN : 0u) |
                   (reader->write != NULL ? EPOLLOUT : 0u),
@@ -134,7 +137,7 @@ readers_add(struct core *core, PyObject *const *args, Py_ssize_t count, bool wri
         PyErr_SetString(PyExc_TypeError, "a file descriptor and a callback are needed");
         return NULL;
     }
-    int fd = file_number(args[0]);
+    int fd = core_check_process(core) < 0 ? -1 : file_number(args[0]);
     if (fd < 0 || (core->readers_fd < 0 && open_set(core) < 0)) {
         return NULL;
     }

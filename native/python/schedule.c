@@ -128,6 +128,9 @@ PyObject *
 loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t count,
                           PyObject *names)
 {
+    if (core_check_process(loop_core(self)) < 0) {
+        return NULL;
+    }
     PyObject *handle =
         schedule(self, args, count, names, "call_soon_threadsafe", false);
     if (handle != NULL) {

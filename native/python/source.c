@@ -42,6 +42,9 @@ int
 source_open(struct source *source, struct core *core, int fd)
 {
     assert(!source->listed && fd >= 0);
+    if (core_check_process(core) < 0) {
+        return -1;
+    }
     source->core = core;
     source->fd = fd;
     source->events = 0;

@@ -57,7 +57,7 @@ wait_and_collect(struct core *core)
     bool idle = core->ready_count == 0 && !core->stopping;
     bool needed = idle || core->sources != NULL || core->readers_count != 0;
     if (core->engine == NULL && (!needed || core_engine(core) == NULL)) {
-        return needed ? -1 : 0;
+        return needed ? -1 : core_check_process(core);
     }
     core->asleep = true;
     int64_t timeout_ns = time_to_wait(core);
@@ -231,11 +231,17 @@ tick(struct core *core)
 PyObject *
 core_run(struct core *core, bool once)
 {
+    if (core_check_process(core) < 0) {
+        return NULL;
+    }
     int res;
+    bool outer = core->running;
     Py_INCREF(core);
+    core->running = true;
     do {
         res = tick(core);
     } while (res == 0 && !once && !core->stopping);
+    core->running = outer;
     Py_DECREF(core);
     if (res < 0) {
         return NULL;

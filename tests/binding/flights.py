@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
+
+from processes import check_process as check_process
+from processes import in_process as in_process
 
 from syslet_loop import EventLoop, syslet
 
@@ -82,24 +83,3 @@ async def until(condition: Callable[[], bool]) -> None:
 async def flying(count: int) -> None:
     """Turn the loop until exactly so many flights are in the air."""
     await until(lambda: current().stats()["flying"] == count)
-
-
-def in_process(
-    script: str, backend: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a script in a Python of its own, with warnings as errors."""
-    environ = {**os.environ, "SYSLET_LOOP_BACKEND": backend, **environment}
-    return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-W", "error", "-c", script],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def check_process(script: str, backend: str = "", **environment: str) -> str:
-    """Run a script that must end well and say nothing on stderr; its output."""
-    done = in_process(script, backend, **environment)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout

@@ -105,7 +105,7 @@ async def own():
     return await calls.getppid()
 
 async def main():
-    loop = asyncio.get_running_loop()
+    engine = asyncio.get_running_loop().engine
     flight = receive(left)
     flight.send(None)
     await flying(1)
@@ -115,7 +115,7 @@ async def main():
     if pid == 0:
         code = 1
         try:
-            child(loop.engine, flight)
+            child(engine, flight)
             code = 0
         finally:
             os._exit(code)
