@@ -11,13 +11,15 @@ import subprocess
 import sys
 
 LIMIT_S = 60
+HERE = os.path.dirname(__file__)  # scripts may import what tests do
 
 
 def in_process(
     script: str, backend: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a script in a Python of its own, with warnings as errors."""
-    environ = {**os.environ, "SYSLET_LOOP_BACKEND": backend, **environment}
+    environ = {**os.environ, "SYSLET_LOOP_BACKEND": backend}
+    environ.update(PYTHONPATH=HERE, **environment)
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", "-W", "error", "-c", script],
         env=environ,

@@ -52,10 +52,13 @@ LAYERS = (
     "connections processes",
     "loop",
     "attach policy",
+    "diagnosis selftest",
+    "doctor",
+    "__main__",
     "__init__",
 )
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
-NATIVE_USERS = {"attach", "atoms", "connections", "loop", "plan"}
+NATIVE_USERS = {"attach", "atoms", "connections", "doctor", "loop", "plan"}
 NATIVE_USERS |= {"language", "processes"}
 STDLIB_ONLY = ("ops", "program_format")
 

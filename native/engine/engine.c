@@ -171,6 +171,24 @@ engine_backend_errno(const struct engine *engine)
     return engine->backend_errno;
 }
 
+enum miss_path
+engine_miss_path(const struct engine *engine, uint32_t nr)
+{
+    const struct op *op = op_find(nr);
+    if (op == NULL) {
+        return MISS_WORKER;
+    }
+    if (op->flags & (OP_PSEUDO | OP_NEVER_BLOCKS | OP_INLINE_ONLY)) {
+        return MISS_NEVER;
+    }
+    if (engine->backend == &backend_uring && op->prepare != NULL &&
+        ring_has(&engine->ring, op->opcode)) {
+        return MISS_RING;
+    }
+    bool sleeps = op->prepare != NULL && op->opcode == RING_TIMEOUT; /* a timerfd */
+    return op->ready != 0 || sleeps ? MISS_READINESS : MISS_WORKER;
+}
+
 int
 engine_make_pollable(struct engine *engine)
 {

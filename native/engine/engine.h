@@ -137,6 +137,10 @@ int engine_create(struct engine **engine, const struct kernel *kernel,
 enum backend engine_backend(const struct engine *engine);
 int engine_backend_errno(const struct engine *engine); /* why not io_uring; 0: it is */
 
+/* Where a miss of this operation goes, for reports. */
+enum miss_path { MISS_NEVER, MISS_RING, MISS_READINESS, MISS_WORKER };
+enum miss_path engine_miss_path(const struct engine *engine, uint32_t nr);
+
 /* For foreign loops: an fd that becomes readable when engine_turn(engine, 0) has
  * something to do. Owned by the engine; -1 until engine_make_pollable, which may be
  * called again and returns 0 or -errno. */

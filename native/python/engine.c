@@ -243,6 +243,22 @@ engine_work_method(struct engine_object *self, PyObject *none)
     return is_usable(self) ? PyBool_FromLong(engine_work(self->engine)) : NULL;
 }
 
+static PyObject *
+engine_miss_path_method(struct engine_object *self, PyObject *number)
+{
+    static const char *const words[] = {
+        [MISS_NEVER] = "never",
+        [MISS_RING] = "ring",
+        [MISS_READINESS] = "readiness",
+        [MISS_WORKER] = "worker",
+    };
+    unsigned long nr = PyLong_AsUnsignedLong(number);
+    if ((nr == (unsigned long)-1 && PyErr_Occurred()) || !engine_is_open(self)) {
+        return NULL;
+    }
+    return PyUnicode_FromString(words[engine_miss_path(self->engine, (uint32_t)nr)]);
+}
+
 static const struct {
     const char *name;
     size_t offset;
@@ -513,6 +529,9 @@ static PyMethodDef engine_methods[] = {
      "wake()\n--\n\nEnd the wait of turn; from any thread."},
     {"work", (PyCFunction)engine_work_method, METH_NOARGS,
      "work()\n--\n\nRun one queued job (workers=0); False if there is none."},
+    {"miss_path", (PyCFunction)engine_miss_path_method, METH_O,
+     "miss_path(nr, /)\n--\n\nWhere a miss of this system call goes: 'ring', "
+     "'readiness', 'worker'; or 'never'."},
     {"stats", (PyCFunction)engine_stats_method, METH_NOARGS,
      "stats()\n--\n\nThe engine's counters."},
     {"close", (PyCFunction)engine_close_method, METH_NOARGS,

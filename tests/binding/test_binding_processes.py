@@ -12,6 +12,7 @@ import sys
 
 import pytest
 from flights import check_process, in_process
+from seccomp import ENTER, REGISTER, SETUP
 
 HEAD = """
 import asyncio, os, socket, sys, threading, warnings
@@ -39,23 +40,7 @@ async def flying(count):
         await asyncio.sleep(0)
 """
 
-# As a seccomp profile of a container does it: the calls fail with this error.
-FORBID = """
-import ctypes, struct
-
-def forbid(numbers, error):
-    code = [struct.pack("HBBI", 0x20, 0, 0, 0)]  # the number of the call
-    for number in numbers:
-        code.append(struct.pack("HBBI", 0x15, 0, 1, number))
-        code.append(struct.pack("HBBI", 0x06, 0, 0, 0x00050000 | error))
-    code.append(struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))
-    program = ctypes.create_string_buffer(b"".join(code))
-    head = struct.pack("HxxxxxxP", len(code), ctypes.addressof(program))
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
-    assert libc.prctl(22, 2, head, 0, 0) == 0  # PR_SET_SECCOMP
-"""
-SETUP, ENTER, REGISTER = 425, 426, 427  # the same on every machine
+FORBID = "from seccomp import forbid"
 
 
 def uring_works() -> bool:

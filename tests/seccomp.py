@@ -1,0 +1,44 @@
+"""Seccomp filters for the process that calls, which keeps them: for children only.
+
+As a container's profile does it (the calls fail with an error), or as a sandbox does
+(the calls end the process). Imported by the scripts that tests run in processes of
+their own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterable
+
+SETUP, ENTER, REGISTER = RING = (425, 426, 427)  # the same on every machine
+_SET_NO_NEW_PRIVS, _SET_SECCOMP, _FILTER = 38, 22, 2
+_LOAD_NUMBER = struct.pack("HBBI", 0x20, 0, 0, 0)
+_ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
+
+
+def _return(value: int) -> bytes:
+    return struct.pack("HBBI", 0x06, 0, 0, value)
+
+
+def _install(numbers: Iterable[int], answer: int) -> None:
+    code = [_LOAD_NUMBER]
+    for number in numbers:
+        code += [struct.pack("HBBI", 0x15, 0, 1, number), _return(answer)]
+    code.append(_return(_ALLOW))
+    program = ctypes.create_string_buffer(b"".join(code))
+    head = struct.pack("HxxxxxxP", len(code), ctypes.addressof(program))
+    libc = ctypes.CDLL(None, use_errno=True)
+    for arguments in ((_SET_NO_NEW_PRIVS, 1, 0), (_SET_SECCOMP, _FILTER, head)):
+        if libc.prctl(*arguments, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def forbid(numbers: Iterable[int], error: int) -> None:
+    """These calls fail with `error` from now on."""
+    _install(numbers, _ERRNO | error)
+
+
+def kill(numbers: Iterable[int] = RING) -> None:
+    """These calls end the process with SIGSYS from now on."""
+    _install(numbers, _KILL_PROCESS)
