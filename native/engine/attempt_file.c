@@ -193,7 +193,7 @@ transfer_nowait(struct flight *flight, long nr, uint64_t fd, const struct iovec 
         return res;
     }
     bool missed = res == -EAGAIN || res == -EOPNOTSUPP || res == -EINTR ||
-                  res == -EINVAL || res == -ENOSYS;
+                  res == -EINVAL || res == -ENOSYS || res == -EPERM; /* a filter */
     return missed ? OP_MISS : res;
 }
 

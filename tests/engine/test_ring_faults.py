@@ -62,6 +62,14 @@ def test_no_ring_means_epoll_or_an_error(kernel: Kernel, name: str, where: str) 
     assert caught.value.errno == number
 
 
+def test_a_probe_that_does_not_come_back(kernel: Kernel) -> None:
+    kernel.c.take_most = 0
+    engine = Engine(kernel)
+    assert lib.engine_backend(engine.c) == lib.BACKEND_EPOLL
+    assert lib.engine_backend_errno(engine.c) == errno.ETIME
+    engine.close()
+
+
 @pytest.mark.parametrize("allowed", [0, 1])
 def test_maps_that_fail(kernel: Kernel, allowed: int) -> None:
     kernel.c.maps_allowed = allowed
