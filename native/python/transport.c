@@ -67,7 +67,7 @@ transport_set_up(struct transport *self, PyObject *loop, PyObject *sock, int fd,
     if (self->server == NULL) {
         return 0;
     }
-#if PY_VERSION_HEX >= 0x030c0000
+#if PY_VERSION_HEX >= 0x030d0000
     PyObject *res = PyObject_CallMethodOneArg(self->server, transport_names.attach,
                                               (PyObject *)self);
 #else
@@ -233,7 +233,7 @@ leave_server(struct transport *self)
         return 0;
     }
     self->server = NULL;
-#if PY_VERSION_HEX >= 0x030c0000
+#if PY_VERSION_HEX >= 0x030d0000
     PyObject *res =
         PyObject_CallMethodOneArg(server, transport_names.detach, (PyObject *)self);
 #else
