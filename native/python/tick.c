@@ -162,7 +162,9 @@ run_entry_watched(struct core *core, entry_t entry)
     }
     double start = core_time(core);
     int res = start == -1.0 && PyErr_Occurred() ? -1 : 0;
-    if (res == 0 && PyObject_SetAttrString(core->loop, "_current_handle", object) < 0) {
+    /* asyncio's exception handler wants a handle, which a source is not. */
+    if (res == 0 && !is_source &&
+        PyObject_SetAttrString(core->loop, "_current_handle", object) < 0) {
         res = -1;
     }
     if (res < 0) {

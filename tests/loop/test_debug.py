@@ -11,6 +11,8 @@ import time
 import pytest
 from peers import on_loop, turns, until, wired
 
+from syslet_loop import _native
+
 
 def slow() -> None:
     time.sleep(0.02)
@@ -157,6 +159,28 @@ async def test_a_failing_callback_is_timed_too(
     await turns()
     assert len(said(caplog, "failing()")) == 1
     assert "Exception in callback" in caplog.text
+
+
+@on_loop
+async def test_a_factory_that_fails_is_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def factory() -> asyncio.Protocol:
+        raise ZeroDivisionError
+
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, _native.Loop):
+        pytest.skip("asyncio leaves the accepted socket open")
+    loop.set_debug(True)
+    server = await loop.create_server(factory, "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    await until(lambda: "ZeroDivisionError" in caplog.text)
+    assert "Error on transport creation" in caplog.text
+    assert "default exception handler" not in caplog.text
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
 
 
 def test_debug_mode_is_asked_for(runner: asyncio.Runner) -> None:
