@@ -148,6 +148,21 @@ run_later(struct core *core, entry_t entry)
     exception_raise(exception);
 }
 
+/* The clock may be the program's, and fail. */
+static int
+tell_duration(struct core *core, PyObject *object, double start)
+{
+    double now = core_time(core);
+    if (now == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    PyObject *taken = PyFloat_FromDouble(now - start);
+    PyObject *args[] = {core->loop, object, taken};
+    int res = taken == NULL ? -1 : report("slow_callback", args, 3);
+    Py_XDECREF(taken);
+    return res;
+}
+
 /* Debug mode: how long it took is measured, and told if it was too long. */
 static int
 run_entry_watched(struct core *core, entry_t entry)
@@ -160,6 +175,7 @@ run_entry_watched(struct core *core, entry_t entry)
         Py_DECREF(object);
         return run_entry(entry);
     }
+    PyObject *exception = NULL;
     double start = core_time(core);
     int res = start == -1.0 && PyErr_Occurred() ? -1 : 0;
     /* asyncio's exception handler wants a handle, which a source is not. */
@@ -172,23 +188,18 @@ run_entry_watched(struct core *core, entry_t entry)
         Py_DECREF(object);
         return -1;
     }
-    res = run_entry(entry);
-    PyObject *exception = res < 0 ? exception_take() : NULL;
-    PyObject *taken = PyFloat_FromDouble(core_time(core) - start);
-    PyObject *args[] = {core->loop, object, taken};
-    if (exception == NULL && (taken == NULL || report("slow_callback", args, 3) < 0)) {
-        res = -1;
+    if (run_entry(entry) < 0 || tell_duration(core, object, start) < 0) {
+        exception = exception_take();
     }
-    Py_XDECREF(taken);
     Py_DECREF(object);
+    if (PyObject_SetAttrString(core->loop, "_current_handle", Py_None) < 0 &&
+        exception != NULL) {
+        PyErr_Clear();
+    }
     if (exception != NULL) {
         exception_raise(exception);
-        return -1;
     }
-    if (res == 0) {
-        res = PyObject_SetAttrString(core->loop, "_current_handle", Py_None);
-    }
-    return res;
+    return PyErr_Occurred() != NULL ? -1 : 0;
 }
 
 /* What is ready now, not what becomes ready meanwhile: that is the next tick's. */

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from peers import on_loop
 
+import syslet_loop
+
 MOST_CALLBACKS = 60
 SIZES = (2, 100, 5_000, 100_000)
 
@@ -162,4 +164,7 @@ async def test_whatever_protocols_do(first: int) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: failures.append(context))
     await asyncio.gather(*(two_endpoints(seed) for seed in range(first, first + 40)))
-    assert {type(each["exception"]) for each in failures} <= {ZeroDivisionError}
+    raised = {type(each["exception"]) for each in failures}
+    if not isinstance(loop, syslet_loop.EventLoop):
+        raised.discard(AttributeError)  # asyncio's own, of endpoints that have ended
+    assert raised <= {ZeroDivisionError}

@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 from peers import PATIENCE_S, Recorder, wired
 
-import syslet_loop
-
 ours = pytest.mark.parametrize("runner", ("plain", "uring", "epoll"), indirect=True)
 
 
@@ -179,15 +177,9 @@ def turn(loop: asyncio.AbstractEventLoop) -> None:
 
 
 @pytest.mark.parametrize("failing", (1, 2))
-def test_a_clock_that_fails_in_debug_mode(
-    runner: asyncio.Runner, failing: int, request: pytest.FixtureRequest
-) -> None:
+def test_a_clock_that_fails_in_debug_mode(runner: asyncio.Runner, failing: int) -> None:
     """Before a callback or after it: data that came is read all the same, once."""
     with made_with(runner, FailingClock) as loop:
-        if failing == 2 and isinstance(loop, syslet_loop.EventLoop):
-            why = "after a callback it becomes a SystemError, or is lost (3.11)"
-            raised = (SystemError, pytest.fail.Exception)
-            request.applymarker(pytest.mark.xfail(raises=raised, reason=why))
         connection = wired(Stopping)
         _, protocol, peer = loop.run_until_complete(connection.__aenter__())
         turn(loop)
