@@ -22,7 +22,7 @@ from .policy import new_event_loop, run
 
 if _TYPE_CHECKING:
     from . import attach as attach
-    from . import calls, memory
+    from . import calls, files, memory
     from .language import Atom, Cell, Memory, Param, address, program, syslet
 
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ __all__ = [
     "Param",
     "address",
     "calls",
+    "files",
     "memory",
     "new_event_loop",
     "program",
@@ -42,7 +43,7 @@ __all__ = [
     "syslet",
 ]
 
-_MODULES = ("attach", "calls", "memory")
+_MODULES = ("attach", "calls", "files", "memory")
 _LANGUAGE = ("Atom", "Cell", "Memory", "Param", "address", "program", "syslet")
 
 
