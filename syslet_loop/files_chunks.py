@@ -42,6 +42,7 @@ class Text(AsyncFile):
             self._encoder.setstate(0)  # no mark in the middle of a file
         self._decoded = ""
         self._used = 0
+        self._ratio = 0.0  # bytes for each character, in the last chunk
         # The decoder's state before the chunk that `_decoded` is of, and the chunk.
         self._snapshot: tuple[int, bytes] | None = None
         self._pending: list[bytes] = []
@@ -146,13 +147,19 @@ class Text(AsyncFile):
 
     # Reading. A cancelled call gives back what it has decoded.
 
-    async def _more(self) -> bytes:
-        """Decode the next chunk into `_decoded`; b'' at the end of the file."""
+    async def _more(self, wanted: int = 0) -> bytes:
+        """Decode the next chunk into `_decoded`; b'' at the end of the file.
+
+        A chunk is larger if so many characters are wanted and their bytes are likely
+        to be more.
+        """
+        size = max(_CHUNK, int(max(self._ratio, 1.0) * wanted))
         decoder = self._decoder
         can_tell = self._under._io._can_seek()
         before, flags = decoder.getstate() if can_tell else (b"", 0)
-        data = await self._under._read1(_CHUNK)
+        data = await self._under._read1(size)
         self._decoded, self._used = decoder.decode(data, not data), 0
+        self._ratio = len(data) / len(self._decoded) if self._decoded else 0.0
         if can_tell:
             self._snapshot = (flags, before + data)
         return data
@@ -179,7 +186,7 @@ class Text(AsyncFile):
         left = size - len(parts[0])
         try:
             while left > 0:
-                data = await self._more()
+                data = await self._more(left)
                 start.note(data)
                 if not data and not self._decoded:
                     break

@@ -60,6 +60,8 @@ class Codec:
         self._decoder = info.incrementaldecoder
         self._encoder = info.incrementalencoder
         self.is_plain = info.name in _PLAIN
+        # 0 is no state of theirs, and given it they crash (CPython 3.11 to 3.13).
+        self.has_no_zero = info.name.startswith(("iso2022", "hz"))
 
     def decoder(self) -> Any:
         """A new incremental decoder, which also knows about newlines."""

@@ -154,7 +154,7 @@ class AsyncTextIOWrapper(Text):
         is_start = place.start == 0 and place.flags == 0
         decoder = self._decoder
         if decoder is not None:
-            if is_start:
+            if is_start or (self._codec.has_no_zero and not place.flags):
                 decoder.reset()
             else:
                 decoder.setstate((b"", place.flags))
