@@ -25,7 +25,7 @@ from .files_buffers import (
     AsyncBufferedReader,
     AsyncBufferedWriter,
 )
-from .files_codec import codec_for
+from .files_codec import Codec, codec_for
 from .files_raw import AsyncFileIO, close_fd, look_at, open_fd
 from .files_text import AsyncTextIOWrapper
 
@@ -131,20 +131,37 @@ async def _open(
 ) -> Any:
     if not isinstance(file, int):
         file = os.fspath(file)
+    parts, codec = checked(mode, buffering, encoding, errors, newline)
+    raw = await open_raw(file, parts, closefd, opener, executor)
+    return await dressed(raw, parts, buffering, codec)
+
+
+def checked(
+    mode: str,
+    buffering: int,
+    encoding: str | None,
+    errors: str | None,
+    newline: str | None,
+) -> tuple[Mode, Codec | None]:
+    """What the arguments mean. Raises what the built-in open raises for them."""
     if not isinstance(mode, str):
         kind = type(mode).__name__
         raise TypeError(f"open() argument 'mode' must be str, not {kind}")
     parts = _mode(mode)
-    codec = None
-    if parts.is_text:
-        if buffering == 0:
-            raise ValueError("can't have unbuffered text I/O")
-        if sys.flags.warn_default_encoding:
-            encoding = io.text_encoding(encoding, 4)
-        codec = codec_for(encoding, errors, newline)
-    else:
+    if not parts.is_text:
         _check_binary(encoding, errors, newline, buffering)
-    raw = await open_raw(file, parts, closefd, opener, executor)
+        return parts, None
+    if buffering == 0:
+        raise ValueError("can't have unbuffered text I/O")
+    if sys.flags.warn_default_encoding:
+        encoding = io.text_encoding(encoding, 4)
+    return parts, codec_for(encoding, errors, newline)
+
+
+async def dressed(
+    raw: AsyncFileIO, mode: Mode, buffering: int, codec: Codec | None
+) -> Any:
+    """The raw file in the layers that were asked for; closed if that fails."""
     try:
         if buffering == 0:
             return raw
@@ -152,7 +169,7 @@ async def _open(
         if codec is None:
             return buffered
         by_line = buffering == 1 or (buffering < 0 and _is_terminal(raw))
-        return AsyncTextIOWrapper(buffered, codec, mode, by_line)
+        return AsyncTextIOWrapper(buffered, codec, mode.text, by_line)
     except BaseException:
         await raw._close()
         raise

@@ -13,11 +13,18 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_F = TypeVar("_F", bound="AsyncFile")
+_F = TypeVar("_F", bound="HasTurns")
+
+
+class HasTurns(Protocol):
+    """What `in_turn` needs."""
+
+    @property
+    def _turns(self) -> Turns: ...
 
 
 class Turns:
@@ -75,6 +82,8 @@ def in_turn(
 
 class AsyncFile(ABC):
     """What raw, buffered and text files have in common: lines, `async with`."""
+
+    _turns: Turns
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns

@@ -51,12 +51,38 @@ def _policy() -> Any:
     return type("EventLoopPolicy", (base,), space)
 
 
-def _install() -> None:
-    """Make our loop the default of asyncio.run and asyncio.new_event_loop."""
-    _warn("install()", stacklevel=3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        asyncio.set_event_loop_policy(_policy()())
+_before: list[Any] = []  # the policy there was when ours was installed
+
+
+def _install(*, loop: bool | None = None, aiofiles: bool = False) -> None:
+    """Make our loop the default of asyncio.run and asyncio.new_event_loop.
+
+    With `aiofiles`, have programs that import aiofiles get our files, on whichever
+    loop they run; our loop is then left out, unless `loop` is true as well.
+    """
+    if aiofiles:
+        from .files_shim import replace_aiofiles
+
+        replace_aiofiles()
+    if not aiofiles if loop is None else loop:
+        _warn("install()", stacklevel=3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            before = asyncio.get_event_loop_policy()
+            if type(before) is not _policy():
+                _before[:] = [before]
+            asyncio.set_event_loop_policy(_policy()())
+
+
+def _uninstall() -> None:
+    """Undo `install`, whatever of it was done."""
+    from .files_shim import restore_aiofiles
+
+    restore_aiofiles()
+    if _before:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            asyncio.set_event_loop_policy(_before.pop())
 
 
 def _warn(what: str, stacklevel: int) -> None:
@@ -70,12 +96,14 @@ def _warn(what: str, stacklevel: int) -> None:
 
 
 def lookup(name: str) -> Any:
-    """`EventLoopPolicy` or `install` for a module's __getattr__, or AttributeError."""
+    """What a module's __getattr__ gives for a name of these, or AttributeError."""
     if _HAS_POLICIES and name == "EventLoopPolicy":
         _warn(name, stacklevel=3)
         return _policy()
     if _HAS_POLICIES and name == "install":
         return _install
+    if _HAS_POLICIES and name == "uninstall":
+        return _uninstall
     raise AttributeError(f"module 'syslet_loop' has no attribute {name!r}")
 
 

@@ -1,0 +1,123 @@
+"""`files.os.path`: the functions of os.path that look at the file system, awaitable.
+
+Each is one stat or none. Signatures and results are os.path's: False where it says
+False, and where it raises the same OSError. Functions that only cut strings are the
+ones of os.path itself.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as modes
+from typing import Any
+
+from . import calls
+
+_AT_SYMLINK_NOFOLLOW = 0x100
+
+__all__ = [
+    "abspath",
+    "exists",
+    "getatime",
+    "getctime",
+    "getmtime",
+    "getsize",
+    "isdir",
+    "isfile",
+    "islink",
+    "ismount",
+    "samefile",
+    "sameopenfile",
+]
+
+
+async def _stat(path: Any, flags: int = 0) -> os.stat_result:
+    if isinstance(path, int):
+        result: os.stat_result = await calls.fstat(path)
+        return result
+    result = await calls.fstatat(path, flags)
+    return result
+
+
+async def _mode(path: Any, flags: int = 0) -> int:
+    """The mode; 0 for what is not there or has no name."""
+    try:
+        return (await _stat(path, flags)).st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+async def abspath(path: Any, *, loop: Any = None, executor: Any = None) -> Any:
+    """os.path.abspath."""
+    return os.path.abspath(path)
+
+
+async def exists(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
+    """os.path.exists."""
+    return bool(await _mode(path))
+
+
+async def isfile(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
+    """os.path.isfile."""
+    return modes.S_ISREG(await _mode(path))
+
+
+async def isdir(s: Any, *, loop: Any = None, executor: Any = None) -> bool:
+    """os.path.isdir."""
+    return modes.S_ISDIR(await _mode(s))
+
+
+async def islink(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
+    """os.path.islink."""
+    if isinstance(path, int):
+        raise TypeError("lstat: path should be string, bytes or os.PathLike, not int")
+    return modes.S_ISLNK(await _mode(path, _AT_SYMLINK_NOFOLLOW))
+
+
+async def ismount(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
+    """os.path.ismount: the file system of the parent is another one."""
+    try:
+        here = await _stat(path, _AT_SYMLINK_NOFOLLOW)
+    except (OSError, ValueError):
+        return False
+    if modes.S_ISLNK(here.st_mode):
+        return False
+    path = os.fspath(path)
+    up = os.path.join(path, b".." if isinstance(path, bytes) else "..")
+    try:
+        there = await _stat(up, _AT_SYMLINK_NOFOLLOW)
+    except OSError:
+        return False
+    return here.st_dev != there.st_dev or here.st_ino == there.st_ino
+
+
+async def getsize(filename: Any, *, loop: Any = None, executor: Any = None) -> int:
+    """os.path.getsize."""
+    return (await _stat(filename)).st_size
+
+
+async def getmtime(filename: Any, *, loop: Any = None, executor: Any = None) -> float:
+    """os.path.getmtime."""
+    return (await _stat(filename)).st_mtime
+
+
+async def getatime(filename: Any, *, loop: Any = None, executor: Any = None) -> float:
+    """os.path.getatime."""
+    return (await _stat(filename)).st_atime
+
+
+async def getctime(filename: Any, *, loop: Any = None, executor: Any = None) -> float:
+    """os.path.getctime."""
+    return (await _stat(filename)).st_ctime
+
+
+async def samefile(f1: Any, f2: Any, *, loop: Any = None, executor: Any = None) -> bool:
+    """os.path.samefile."""
+    return os.path.samestat(await _stat(f1), await _stat(f2))
+
+
+async def sameopenfile(
+    fp1: int, fp2: int, *, loop: Any = None, executor: Any = None
+) -> bool:
+    """os.path.sameopenfile."""
+    return os.path.samestat(await calls.fstat(fp1), await calls.fstat(fp2))
