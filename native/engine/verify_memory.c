@@ -160,7 +160,8 @@ check_argument(struct verifier *v, uint32_t index, const struct program_atom *at
 {
     uint64_t cell = atom->arg[i], span = v->spans[atom->arg[i]];
     char letter = op->args[i];
-    if (letter == 'n' && i > 0 && v->roles[atom->arg[i - 1]] == CELL_ADDRESS) {
+    bool is_length = letter == 'n' && i > 0 && op->args[i - 1] != 'O';
+    if (is_length && v->roles[atom->arg[i - 1]] == CELL_ADDRESS) {
         return check_length(v, index, atom, i);
     }
     if (v->roles[cell] != CELL_ADDRESS) {

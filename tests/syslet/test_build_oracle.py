@@ -240,6 +240,20 @@ def test_copies_in_the_kernel(tmp_path: Path) -> None:
     assert target.read_bytes() == b"23489"
 
 
+def test_how_much_to_send_is_no_length_of_the_offset(tmp_path: Path) -> None:
+    def send(s: Any, source: Any, target: Any, count: int, offset: int) -> Any:
+        src = s.openat(source, os.O_RDONLY)
+        dst = s.openat(target, os.O_WRONLY | os.O_CREAT)
+        place = s.cell(0)
+        s.set(place, offset)
+        return s.sendfile(dst, src, place, count), s.sendfile(dst, src, 0, 100)
+
+    path, target = tmp_path / "file", tmp_path / "copy"
+    path.write_bytes(bytes(range(50)))
+    assert fly(send, path, target, 40, 20) == (30, 50)
+    assert target.read_bytes() == bytes(range(20, 50)) + bytes(range(50))
+
+
 def test_any_system_call(tmp_path: Path) -> None:
     def raw(s: Any, path: Any, memory: bytearray) -> Any:
         pid = s.syscall(39)
