@@ -86,11 +86,7 @@ def codec_for(encoding: str | None, errors: str | None, newline: str | None) -> 
     if encoding is None or encoding == "locale":
         utf8 = sys.flags.utf8_mode and encoding is None
         encoding = "utf-8" if utf8 else locale.getencoding()
-    try:
-        return _codec_for(encoding, errors, newline)
-    except TypeError:
-        io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)
-        raise
+    return _codec_for(encoding, errors, newline)
 
 
 @functools.lru_cache(maxsize=64)

@@ -77,7 +77,12 @@ class Mode:
         if {"t", "b"} <= letters:
             raise ValueError("can't have text and binary mode at once")
         kinds = letters & set("xrwa")
-        if len(kinds) != 1:
+        if not kinds:
+            raise ValueError(
+                "Must have exactly one of create/read/write/append mode "
+                "and at most one plus"
+            )
+        if len(kinds) > 1:
             raise ValueError("must have exactly one of create/read/write/append mode")
         (kind,) = kinds
         self.text = text
@@ -147,9 +152,14 @@ def checked(
     if not isinstance(mode, str):
         kind = type(mode).__name__
         raise TypeError(f"open() argument 'mode' must be str, not {kind}")
+    given = {"encoding": encoding, "errors": errors, "newline": newline}
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            kind = type(value).__name__
+            raise TypeError(f"open() argument {name!r} must be str or None, not {kind}")
     parts = _mode(mode)
     if not parts.is_text:
-        _check_binary(encoding, errors, newline, buffering)
+        _check_binary(given, buffering)
         return parts, None
     if buffering == 0:
         raise ValueError("can't have unbuffered text I/O")
@@ -175,10 +185,7 @@ async def dressed(
         raise
 
 
-def _check_binary(
-    encoding: str | None, errors: str | None, newline: str | None, buffering: int
-) -> None:
-    given = {"encoding": encoding, "errors": errors, "newline": newline}
+def _check_binary(given: dict[str, str | None], buffering: int) -> None:
     for name, value in given.items():
         if value is not None:
             article = "a" if name == "newline" else "an"
@@ -195,12 +202,10 @@ def _check_binary(
 def buffer_for(raw: AsyncFileIO, buffering: int) -> AsyncBufferedIOBase:
     """The buffered file over a raw one; 1 and less is the device's own size."""
     size = buffering
-    if buffering in (-1, 1):
+    if buffering < 0 or buffering == 1:
         size = raw._block if raw._block > 1 else io.DEFAULT_BUFFER_SIZE
         if sys.version_info >= (3, 14):
             size = max(min(size, 1 << 23), io.DEFAULT_BUFFER_SIZE)
-    elif buffering < -1:
-        raise ValueError("invalid buffering size")
     if raw._readable and raw._writable:
         return AsyncBufferedRandom(raw, size)
     return (AsyncBufferedReader if raw._readable else AsyncBufferedWriter)(raw, size)
@@ -236,10 +241,7 @@ async def open_raw(
         if fd < 0:
             raise ValueError(f"opener returned {fd}")
         os.set_inheritable(fd, False)
-    try:
-        status = await look_at(fd)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, file) from None
+    status = await look_at(fd)
     return await _settle(fd, file, mode, closefd, status)
 
 

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from . import calls
 from . import files_path as path
+from .files_path import checked_path
 from .language import syslet
 from .ops import AT_FDCWD
 
@@ -109,21 +110,6 @@ def _dir(dir_fd: int | None) -> int:
     return AT_FDCWD if dir_fd is None else dir_fd
 
 
-def _path(value: Any, name: str, or_fd: bool = False) -> Any:
-    """A path that is not an fd. Raises TypeError for anything else."""
-    try:
-        value = os.fspath(value)
-    except TypeError:
-        kinds = ", os.PathLike or integer" if or_fd else " or os.PathLike"
-        kind = type(value).__name__
-        raise TypeError(
-            f"{name}: path should be string, bytes{kinds}, not {kind}"
-        ) from None
-    if ("\0" if isinstance(value, str) else b"\0") in value:
-        raise ValueError(f"{name}: embedded null character in path")
-    return value
-
-
 @_as_in_aiofiles
 async def stat(
     path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True
@@ -132,12 +118,12 @@ async def stat(
     if isinstance(path, int):
         if dir_fd is not None:
             raise ValueError("stat: can't specify dir_fd without matching path")
-        if not follow_symlinks:
-            raise ValueError("stat: cannot use fd and follow_symlinks together")
         result: os.stat_result = await calls.fstat(path)
         return result
     flags = 0 if follow_symlinks else _AT_SYMLINK_NOFOLLOW
-    result = await calls.fstatat(_path(path, "stat", True), flags, dir_fd=_dir(dir_fd))
+    result = await calls.fstatat(
+        checked_path(path, "stat", or_fd=True), flags, dir_fd=_dir(dir_fd)
+    )
     return result
 
 
@@ -147,7 +133,7 @@ async def statvfs(path: Any) -> os.statvfs_result:
     if isinstance(path, int):
         result: os.statvfs_result = await calls.fstatfs(path)
         return result
-    result = await calls.statfs(_path(path, "statvfs", True))
+    result = await calls.statfs(checked_path(path, "statvfs", or_fd=True))
     return result
 
 
@@ -163,7 +149,7 @@ async def access(
     """os.access: whether the file may be used so."""
     flags = _AT_EACCESS if effective_ids else 0
     flags |= 0 if follow_symlinks else _AT_SYMLINK_NOFOLLOW
-    path = _path(path, "access")
+    path = checked_path(path, "access")
     done = calls.faccessat(path, mode, flags, dir_fd=_dir(dir_fd), check=False)
     return bool(await done == 0)
 
@@ -194,8 +180,8 @@ async def _rename(
     name: str, src: Any, dst: Any, src_dir_fd: int | None, dst_dir_fd: int | None
 ) -> None:
     await calls.renameat2(
-        _path(src, name),
-        _path(dst, name),
+        checked_path(src, name, "src"),
+        checked_path(dst, name, "dst"),
         old_dir_fd=_dir(src_dir_fd),
         new_dir_fd=_dir(dst_dir_fd),
     )
@@ -219,20 +205,20 @@ async def renames(old: Any, new: Any) -> None:
 @_as_in_aiofiles
 async def unlink(path: Any, *, dir_fd: int | None = None) -> None:
     """os.unlink."""
-    await calls.unlinkat(_path(path, "unlink"), dir_fd=_dir(dir_fd))
+    await calls.unlinkat(checked_path(path, "unlink"), dir_fd=_dir(dir_fd))
 
 
 @_as_in_aiofiles
 async def remove(path: Any, *, dir_fd: int | None = None) -> None:
     """os.remove."""
-    await calls.unlinkat(_path(path, "remove"), dir_fd=_dir(dir_fd))
+    await calls.unlinkat(checked_path(path, "remove"), dir_fd=_dir(dir_fd))
 
 
 @_as_in_aiofiles
 async def mkdir(path: Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
     """os.mkdir."""
     sys.audit("os.mkdir", path, mode, -1 if dir_fd is None else dir_fd)
-    await calls.mkdirat(_path(path, "mkdir"), mode, dir_fd=_dir(dir_fd))
+    await calls.mkdirat(checked_path(path, "mkdir"), mode, dir_fd=_dir(dir_fd))
 
 
 @_as_in_aiofiles
@@ -256,7 +242,9 @@ async def makedirs(name: Any, mode: int = 0o777, exist_ok: bool = False) -> None
 @_as_in_aiofiles
 async def rmdir(path: Any, *, dir_fd: int | None = None) -> None:
     """os.rmdir."""
-    await calls.unlinkat(_path(path, "rmdir"), _AT_REMOVEDIR, dir_fd=_dir(dir_fd))
+    await calls.unlinkat(
+        checked_path(path, "rmdir"), _AT_REMOVEDIR, dir_fd=_dir(dir_fd)
+    )
 
 
 @_as_in_aiofiles
@@ -287,8 +275,8 @@ async def link(
     has_dir = src_dir_fd is not None or dst_dir_fd is not None
     flags = _AT_SYMLINK_FOLLOW if follow_symlinks and has_dir else 0
     await calls.linkat(
-        _path(src, "link"),
-        _path(dst, "link"),
+        checked_path(src, "link", "src"),
+        checked_path(dst, "link", "dst"),
         flags,
         old_dir_fd=_dir(src_dir_fd),
         new_dir_fd=_dir(dst_dir_fd),
@@ -300,7 +288,7 @@ async def symlink(
     src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None
 ) -> None:
     """os.symlink."""
-    src, dst = _path(src, "symlink"), _path(dst, "symlink")
+    src, dst = checked_path(src, "symlink", "src"), checked_path(dst, "symlink", "dst")
     try:
         await calls.symlinkat(src, dst, dir_fd=_dir(dir_fd))
     except OSError as error:
@@ -310,7 +298,7 @@ async def symlink(
 @_as_in_aiofiles
 async def readlink(path: Any, *, dir_fd: int | None = None) -> Any:
     """os.readlink: bytes for bytes."""
-    path = _path(path, "readlink")
+    path = checked_path(path, "readlink")
     target = await calls.readlinkat(path, dir_fd=_dir(dir_fd))
     return target if isinstance(path, bytes) else os.fsdecode(target)
 
@@ -330,7 +318,7 @@ async def listdir(path: Any = ".") -> list[Any]:
     if isinstance(path, int):
         # os reads from the start, with a position that is not the caller's.
         path = f"/proc/self/fd/{path}"
-    path = _path("." if path is None else path, "listdir", True)
+    path = checked_path("." if path is None else path, "listdir", or_fd=True)
     names: list[Any] = []
     fd, data = await _open_directory(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -31,18 +31,41 @@ __all__ = [
 ]
 
 
-async def _stat(path: Any, flags: int = 0) -> os.stat_result:
+def checked_path(
+    value: Any, function: str, what: str = "path", *, or_fd: bool = False
+) -> Any:
+    """A path as os takes it, str or bytes. Raises os' errors for anything else."""
+    try:
+        value = os.fspath(value)
+    except TypeError:
+        kinds = ", os.PathLike or integer" if or_fd else " or os.PathLike"
+        kind = type(value).__name__
+        raise TypeError(
+            f"{function}: {what} should be string, bytes{kinds}, not {kind}"
+        ) from None
+    if ("\0" if isinstance(value, str) else b"\0") in value:
+        raise ValueError(f"{function}: embedded null character in {what}")
+    return value
+
+
+async def _stat(path: Any) -> os.stat_result:
     if isinstance(path, int):
         result: os.stat_result = await calls.fstat(path)
         return result
-    result = await calls.fstatat(path, flags)
+    result = await calls.fstatat(checked_path(path, "stat", or_fd=True))
     return result
 
 
-async def _mode(path: Any, flags: int = 0) -> int:
+async def _lstat(path: Any) -> os.stat_result:
+    path = checked_path(path, "lstat")
+    result: os.stat_result = await calls.fstatat(path, _AT_SYMLINK_NOFOLLOW)
+    return result
+
+
+async def _mode(path: Any) -> int:
     """The mode; 0 for what is not there or has no name."""
     try:
-        return (await _stat(path, flags)).st_mode
+        return (await _stat(path)).st_mode
     except (OSError, ValueError):
         return 0
 
@@ -69,15 +92,16 @@ async def isdir(s: Any, *, loop: Any = None, executor: Any = None) -> bool:
 
 async def islink(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
     """os.path.islink."""
-    if isinstance(path, int):
-        raise TypeError("lstat: path should be string, bytes or os.PathLike, not int")
-    return modes.S_ISLNK(await _mode(path, _AT_SYMLINK_NOFOLLOW))
+    try:
+        return modes.S_ISLNK((await _lstat(path)).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 async def ismount(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
     """os.path.ismount: the file system of the parent is another one."""
     try:
-        here = await _stat(path, _AT_SYMLINK_NOFOLLOW)
+        here = await _lstat(path)
     except (OSError, ValueError):
         return False
     if modes.S_ISLNK(here.st_mode):
@@ -85,7 +109,7 @@ async def ismount(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
     path = os.fspath(path)
     up = os.path.join(path, b".." if isinstance(path, bytes) else "..")
     try:
-        there = await _stat(up, _AT_SYMLINK_NOFOLLOW)
+        there = await _lstat(up)
     except OSError:
         return False
     return here.st_dev != there.st_dev or here.st_ino == there.st_ino

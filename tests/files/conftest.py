@@ -14,11 +14,13 @@ import pytest
 import uvloop
 
 import syslet_loop
+import syslet_loop._native
 
 BACKENDS = ("uring", "epoll")
 KINDS = (*BACKENDS, "asyncio", "uvloop")
 
 
+@pytest.fixture(scope="session")
 def ring_works() -> bool:
     """Whether this process may use io_uring."""
     engine = syslet_loop._native.Engine()
@@ -28,16 +30,20 @@ def ring_works() -> bool:
         engine.close()
 
 
-RING_WORKS = ring_works()
+# libuv keeps two descriptors for the process from its first loop on.
+uvloop.new_event_loop().close()
+
 FACTORIES: dict[str, Callable[[], Any]] = {
     "asyncio": asyncio.SelectorEventLoop,
     "uvloop": uvloop.new_event_loop,
 }
 
 
-def made(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
+def made(
+    kind: str, ring_works: bool, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[asyncio.Runner]:
     """A Runner with a loop of this kind."""
-    if kind == "uring" and not RING_WORKS:
+    if kind == "uring" and not ring_works:
         pytest.skip("this process may not use io_uring")
     if kind in BACKENDS:
         monkeypatch.setenv("SYSLET_LOOP_BACKEND", kind)
@@ -50,15 +56,19 @@ def made(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]
 
 @pytest.fixture(params=BACKENDS)
 def runner(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    ring_works: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[asyncio.Runner]:
     """A Runner on each backend of ours."""
-    yield from made(request.param, monkeypatch)
+    yield from made(request.param, ring_works, monkeypatch)
 
 
 @pytest.fixture(params=KINDS)
 def any_runner(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    ring_works: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[asyncio.Runner]:
     """A Runner on each loop that files work on."""
-    yield from made(request.param, monkeypatch)
+    yield from made(request.param, ring_works, monkeypatch)
