@@ -196,7 +196,7 @@ class Buffered(AsyncFile):
         old = sum(map(len, parts))
         self._ahead, self._used = b"", 0
         try:
-            await self._io._read_rest(parts)
+            await self._io._read_rest(parts, before or 0)
         except BaseException:
             self._put_back(parts)
             if before is not None:
@@ -240,6 +240,14 @@ class Buffered(AsyncFile):
             self._put_back([bytes(view[:done])])
             raise
         return done
+
+    def _next_line(self) -> bytes:
+        start = self._used
+        end = self._ahead.find(b"\n", start) + 1
+        if end and not self._pending:
+            self._used = end
+            return self._ahead[start:end]
+        return b""
 
     async def _readline(self, size: int | None = -1) -> bytes:
         most = -1 if size is None else size
@@ -356,6 +364,7 @@ class Buffered(AsyncFile):
                 await self._flush()
         finally:
             self._pending.clear()
+            self._ahead, self._used = b"", 0
             await raw._close()
 
     async def _truncate(self, size: int | None) -> int:

@@ -51,9 +51,16 @@ class AsyncBufferedIOBase(Buffered):
         self._check(readable=True, what="readinto1")
         return await self._read_into(view, True)
 
-    @in_turn
     async def readline(self, size: int | None = -1, /) -> bytes:
         """One line, or so many bytes of it."""
+        if size == -1 and not self._turns.busy:
+            line = self._next_line()
+            if line:
+                return line
+        return await self._readline_in_turn(size)
+
+    @in_turn
+    async def _readline_in_turn(self, size: int | None) -> bytes:
         self._check(readable=True)
         return await self._readline(size)
 

@@ -197,6 +197,14 @@ class Text(AsyncFile):
             raise
         return parts[0] if len(parts) == 1 else "".join(parts)
 
+    def _next_line(self) -> str:
+        start = self._used
+        end = -1 if self._pending else self._line_end(start, -1)
+        if end < 0:
+            return ""
+        self._used = end
+        return self._decoded[start:end]
+
     async def _readline(self, size: int | None = -1) -> str:
         if self._pending:
             await self._hand_on()
@@ -303,6 +311,7 @@ class Text(AsyncFile):
             await self._hand_on()
         finally:
             self._take_pending()
+            self._forget()
             await buffer._close()
 
 

@@ -60,7 +60,7 @@ class Opening(Awaitable[_T], Generic[_T]):
     ) -> None:
         obj: Any = self._obj
         try:
-            await obj.__aexit__(kind, error, trace)
+            await obj.close()
         finally:
             self._obj = None
 
@@ -68,7 +68,7 @@ class Opening(Awaitable[_T], Generic[_T]):
 class Mode:
     """A mode string, taken apart."""
 
-    __slots__ = ("access", "flags", "is_text", "text")
+    __slots__ = ("access", "flags", "io_mode", "is_text", "text")
 
     def __init__(self, text: str) -> None:
         letters = set(text)
@@ -88,6 +88,7 @@ class Mode:
         self.text = text
         self.is_text = "b" not in letters
         self.access = kind + ("+" if "+" in letters else "")
+        self.io_mode = self.access.replace("+", "b+") if "+" in letters else kind + "b"
         way = os.O_RDONLY if kind == "r" else os.O_WRONLY
         self.flags = (os.O_RDWR if "+" in letters else way) | _FLAGS[kind]
         self.flags |= os.O_CLOEXEC
@@ -152,14 +153,13 @@ def checked(
     if not isinstance(mode, str):
         kind = type(mode).__name__
         raise TypeError(f"open() argument 'mode' must be str, not {kind}")
-    given = {"encoding": encoding, "errors": errors, "newline": newline}
-    for name, value in given.items():
-        if value is not None and not isinstance(value, str):
-            kind = type(value).__name__
-            raise TypeError(f"open() argument {name!r} must be str or None, not {kind}")
     parts = _mode(mode)
+    if not (encoding is errors is newline is None):
+        given = {"encoding": encoding, "errors": errors, "newline": newline}
+        _check_words(given, parts)
     if not parts.is_text:
-        _check_binary(given, buffering)
+        if buffering == 1:
+            _warn_of_lines()
         return parts, None
     if buffering == 0:
         raise ValueError("can't have unbuffered text I/O")
@@ -185,18 +185,25 @@ async def dressed(
         raise
 
 
-def _check_binary(given: dict[str, str | None], buffering: int) -> None:
+def _check_words(given: dict[str, Any], mode: Mode) -> None:
     for name, value in given.items():
-        if value is not None:
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            kind = type(value).__name__
+            raise TypeError(f"open() argument {name!r} must be str or None, not {kind}")
+        if not mode.is_text:
             article = "a" if name == "newline" else "an"
             raise ValueError(f"binary mode doesn't take {article} {name} argument")
-    if buffering == 1:
-        warnings.warn(
-            "line buffering (buffering=1) isn't supported in binary mode, "
-            "the default buffer size will be used",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+
+
+def _warn_of_lines() -> None:
+    warnings.warn(
+        "line buffering (buffering=1) isn't supported in binary mode, "
+        "the default buffer size will be used",
+        RuntimeWarning,
+        stacklevel=5,
+    )
 
 
 def buffer_for(raw: AsyncFileIO, buffering: int) -> AsyncBufferedIOBase:
@@ -230,7 +237,7 @@ async def open_raw(
     elif not closefd:
         raise ValueError("Cannot use closefd=False with file name")
     elif opener is None:
-        sys.audit("open", file, mode.access.replace("+", "b+"), mode.flags)
+        sys.audit("open", file, mode.io_mode, mode.flags)
         fd, *status = await open_fd(file, mode.flags, _NEW_MODE)
         return await _settle(fd, file, mode, True, status)
     else:

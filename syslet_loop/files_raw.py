@@ -27,19 +27,26 @@ READ_BYTES_MAX = 1 << 30  # of one buffer: HEAP_BYTES_MAX in native/engine/limit
 _PROBE_BYTES = 512
 
 
+def _status(s: Any, fd: Any) -> list[Any]:
+    """Size, mode and block size of an fd, as cells and so as ints."""
+    st = s.fstat(fd)
+    cells = [s.cell(0) for _ in range(3)]
+    for cell, value in zip(cells, (st.size, st.mode, st.blksize), strict=True):
+        s.set(cell, value)
+    return cells
+
+
 @syslet
 def open_fd(s: Any, path: str, flags: int, mode: int) -> object:
     """Open, and what was opened: fd, size, mode, block size."""
     fd = s.openat(path, flags, mode)
-    st = s.fstat(fd)
-    return fd, st.size, st.mode, st.blksize
+    return fd, *_status(s, fd)
 
 
 @syslet
 def look_at(s: Any, fd: int) -> object:
     """What an open fd is: size, mode, block size."""
-    st = s.fstat(fd)
-    return st.size, st.mode, st.blksize
+    return tuple(_status(s, fd))
 
 
 @syslet
@@ -118,7 +125,8 @@ class AsyncFileIO(AsyncFile):
         self._size, self._st_mode, self._block = status
         self._readable = "r" in access or "+" in access
         self._writable = "r" not in access or "+" in access
-        self._seekable: bool | None = None
+        self._is_regular = stat.S_ISREG(self._st_mode)
+        self._seekable: bool | None = True if self._is_regular else None
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -192,10 +200,13 @@ class AsyncFileIO(AsyncFile):
         data: bytes = await read_some(self._fd, min(size, READ_BYTES_MAX))
         return data
 
-    async def _read_rest(self, parts: list[bytes]) -> None:
-        """Everything to the end, in one flight if a file is as long as it was."""
-        size = self._expect()
-        if stat.S_ISREG(self._st_mode):
+    async def _read_rest(self, parts: list[bytes], before: int = 0) -> None:
+        """Everything to the end, in one flight if a file is as long as it was.
+
+        `before` is the position, if there is one.
+        """
+        size = self._expect(before)
+        if self._is_regular:
             data, more = await read_twice(self._fd, size)
             parts.append(data)
             if not more:
@@ -207,16 +218,15 @@ class AsyncFileIO(AsyncFile):
             if len(more) == size:
                 size = min(2 * size, READ_BYTES_MAX)
 
-    def _expect(self) -> int:
+    def _expect(self, before: int) -> int:
         """How many bytes to ask for when all are wanted."""
-        if not stat.S_ISREG(self._st_mode):
+        if not self._is_regular:
             return CHUNK_BYTES
         if self._writable:
             self._size = os.fstat(self._fd).st_size
         if self._size == 0:
             return CHUNK_BYTES  # or a file of /proc, which does not tell
-        rest = self._size - os.lseek(self._fd, 0, os.SEEK_CUR)
-        return min(max(rest, 0) + 1, READ_BYTES_MAX)
+        return min(max(self._size - before, 0) + 1, READ_BYTES_MAX)
 
     async def _read_into(self, memory: memoryview) -> int:
         count: int = await read_into(self._fd, memory)
@@ -263,7 +273,8 @@ class AsyncFileIO(AsyncFile):
 
     async def _read_all(self) -> bytes:
         parts: list[bytes] = []
-        await self._read_rest(parts)
+        before = os.lseek(self._fd, 0, os.SEEK_CUR) if self._can_seek() else 0
+        await self._read_rest(parts, before)
         return b"".join(parts)
 
     @in_turn

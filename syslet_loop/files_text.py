@@ -25,9 +25,16 @@ class AsyncTextIOWrapper(Text):
         self._check(readable=True)
         return await self._read(-1 if size is None else size)
 
-    @in_turn
     async def readline(self, size: int = -1, /) -> str:
         """One line, or so many characters of it."""
+        if size == -1 and not self._turns.busy:
+            line = self._next_line()
+            if line:
+                return line
+        return await self._readline_in_turn(size)
+
+    @in_turn
+    async def _readline_in_turn(self, size: int | None) -> str:
         self._check(readable=True)
         return await self._readline(size)
 

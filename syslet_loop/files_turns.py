@@ -125,13 +125,20 @@ class AsyncFile(ABC):
     def __aiter__(self) -> Self:
         return self
 
-    @in_turn
     async def __anext__(self) -> Any:
+        line = b"" if self._turns.busy else self._next_line()
+        if line or (line := await self._line_in_turn()):
+            return line
+        raise StopAsyncIteration
+
+    def _next_line(self) -> Any:
+        """The next line, if nothing has to be waited for; else something empty."""
+        return b""
+
+    @in_turn
+    async def _line_in_turn(self) -> Any:
         self._check(readable=True)
-        line = await self._readline(-1)
-        if not line:
-            raise StopAsyncIteration
-        return line
+        return await self._readline(-1)
 
     @in_turn
     async def readlines(self, hint: int | None = -1, /) -> list[Any]:
