@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat as modes
+import sys
 from typing import Any
 
 from . import calls
@@ -44,7 +45,9 @@ def checked_path(
             f"{function}: {what} should be string, bytes{kinds}, not {kind}"
         ) from None
     if ("\0" if isinstance(value, str) else b"\0") in value:
-        raise ValueError(f"{function}: embedded null character in {what}")
+        has_text = sys.version_info >= (3, 13)
+        text = f"{function}: embedded null character in {what}"
+        raise ValueError(text if has_text else "embedded null byte")
     return value
 
 

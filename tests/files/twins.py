@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ COMMON += ["seek", "seek", "tell", "tell", "truncate", "flush", "writelines"]
 BINARY = [*COMMON, "readinto", "read1", "peek", "readinto1"]
 RAW = [*COMMON, "readinto", "readall"]
 MODES = ("r", "w", "a", "x", "r+", "w+", "a+", "x+")
+NO_FLUSH = sys.version_info < (3, 13)
 SIZES = (0, 1, 2, 3, 5, 7, 50, 100, 1000, 5000, 20000)
 
 
@@ -127,8 +129,9 @@ async def compare(case: Case, folder: Path) -> None:
             case.log.append(f"{name}{mine!r}"[:100])
             got = await outcome_of(getattr(ours, name), *mine)
             wanted = await outcome_of(getattr(theirs, name), *yours)
-            if "write" in name and "a+" in case.mode:
-                # Whether io notices that the position jumped depends on its buffer.
+            if "write" in name and ("a+" in case.mode or NO_FLUSH and "+" in case.mode):
+                # Whether io notices that the position jumped depends on its buffer;
+                # before 3.13 its read1 forgot what was still to be written.
                 await ours.flush()
                 theirs.flush()
             where = f"{case.mode} {case.options} seed {case.seed}: {case.log}"
