@@ -80,6 +80,18 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return left, right
 
 
+def test_worker_after_worker(foreign: Factory, tmp_path: Path) -> None:
+    """Each is told to the loop that sleeps, not only the first few."""
+
+    async def main() -> None:
+        async with asyncio.timeout(60):
+            for number in range(50):
+                await calls.mkdirat(tmp_path / str(number))
+
+    run(foreign, main())
+    assert len(os.listdir(tmp_path)) == 50
+
+
 def test_flights_that_end_at_once(foreign: Factory) -> None:
     async def main() -> list[bytes]:
         return [await read_file(str(HERE), 50) for _ in range(20)]
