@@ -15,6 +15,7 @@ from .operands import Buffer, Fd, Int, Layout, Param, Record, Slot
 
 _F_DUPFD = 0
 _F_DUPFD_CLOEXEC = 1030
+_LOCK_BYTES = 32  # struct flock, the largest structure of fcntl
 
 
 class FileMethods(Compound):
@@ -152,6 +153,8 @@ class FileMethods(Compound):
     ) -> Int:
         """Do something to an fd; an Fd if `command` is a constant that duplicates."""
         args = [self._fd(fd), self._number(command), self._anything(argument)]
+        if isinstance(argument, Param) and argument.kind in ("readable", "writable"):
+            argument.least = max(argument.least, _LOCK_BYTES)
         answer = self._run("fcntl", args, check, atom_flags)
         if isinstance(command, int) and command in (_F_DUPFD, _F_DUPFD_CLOEXEC):
             return Fd(self, answer.slot)
