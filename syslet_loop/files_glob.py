@@ -40,6 +40,7 @@ async def glob(
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
         if not part and not last:
+            bases = [base + slash for base in bases]
             continue
         if recursive and part == search.stars:
             bases = [base async for base in search.below(bases, last)]

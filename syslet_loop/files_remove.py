@@ -60,11 +60,9 @@ async def rmtree(
     name = os.fspath(path)
     try:
         fd = await _open_top(name)
-    except OSError:
-        if os.path.islink(name):
-            error = OSError("Cannot call rmtree on a symbolic link")
-            error.filename = name
-        removal.failed(os.open, name, error)
+    except OSError as error:
+        refusal = OSError("Cannot call rmtree on a symbolic link")
+        removal.failed(os.open, name, refusal if os.path.islink(name) else error)
         return
     try:
         await removal.empty(fd, name)

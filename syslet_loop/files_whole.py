@@ -177,8 +177,8 @@ def _replace(
     data: Any,
     minus_size: int,
     stopping: bytearray,
-) -> object:
-    """Write beside the target, then rename: 0, or an errno and nothing is left."""
+) -> None:
+    """Write beside the target and rename; reports 0, or an errno and nothing stays."""
     result = s.cell()
     fd = s.openat(temporary, _CREATE | os.O_EXCL)
     with s.loop():  # which is left when something fails, and runs once
@@ -200,9 +200,10 @@ def _replace(
         where = s.openat(folder, os.O_RDONLY | os.O_DIRECTORY, check=False)
         with s.if_(where >= 0):
             s.set(result, s.fsync(where, check=False))
+        s.emit(result)
         s.stop_if(s.nop() == 0)
     s.unlinkat(temporary, check=False)
-    return result
+    s.emit(result)
 
 
 async def write_bytes(
@@ -264,25 +265,25 @@ async def _write_plainly(
 
 
 async def _write_atomically(path: Path, data: Any, size: int) -> None:
-    """The flight is never abandoned: who stops it waits until it has cleaned up."""
+    """Whoever cancels this waits until the flight has cleaned up, or has finished."""
     name = os.fspath(path)
     temporary, folder = _beside(name)
     stopping = bytearray(8)
-    flight = asyncio.ensure_future(
-        _replace(name, temporary, folder, data, -size, stopping)
-    )
+    # Not a task: a loop that is about to end would cancel that.
+    flight = _replace.events(name, temporary, folder, data, -size, stopping)
     cancelled = None
-    while not flight.done():
+    result = -errno.ECANCELED
+    while True:
         try:
-            await asyncio.wait([flight])
+            result = await anext(flight)
+        except StopAsyncIteration:
+            break
         except asyncio.CancelledError as error:
             stopping[0] = 1
             cancelled = error
-    try:
-        result = flight.result()
-    except OSError as error:
-        error.filename = name
-        raise
+        except OSError as error:
+            error.filename = name
+            raise
     if cancelled is not None:
         raise cancelled
     if result < 0:
