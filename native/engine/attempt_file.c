@@ -182,6 +182,7 @@ transfer_nowait(struct flight *flight, long nr, uint64_t fd, const struct iovec 
                               0, RWF_NOWAIT);
     if (res == -EOPNOTSUPP && !fd_is_blocking(flight, fd)) {
         /* A terminal, inotify and the like: O_NONBLOCK is their way not to wait. */
+        flight->end_unsure = true;
         res =
             flight_call(flight, nr, fd, (uintptr_t)iov, count, (uint64_t)offset, 0, 0);
     }
@@ -260,13 +261,31 @@ attempt_read(struct flight *flight, const uint64_t *args)
     return read_proven(flight, args, read_nowait(flight, args, -1));
 }
 
+/* A file that can be read at a place without waiting, and was short inside a page,
+ * ended there: the next atom need not ask. Pipes have no places, files of /proc no such
+ * reads, and what is not in the cache is missing by whole pages. */
 int64_t
 attempt_pread(struct flight *flight, const uint64_t *args)
 {
     if ((int64_t)args[3] < 0) {
         return -EINVAL; /* preadv2 gives -1 a meaning that pread has not */
     }
-    return read_proven(flight, args, read_nowait(flight, args, (int64_t)args[3]));
+    bool asks_again = flight->end_fd == (int)args[0] && flight->end == args[3] &&
+                      flight->end_atoms + 1 == flight->atoms;
+    flight->end_fd = -1;
+    if (asks_again) {
+        return 0;
+    }
+    flight->end_unsure = false;
+    int64_t res = read_nowait(flight, args, (int64_t)args[3]);
+    uint64_t end = args[3] + (uint64_t)res;
+    if (res > 0 && (uint64_t)res < args[2] && (end & PAGE_MASK_) != 0 &&
+        !flight->end_unsure) {
+        flight->end = end;
+        flight->end_fd = (int)args[0];
+        flight->end_atoms = flight->atoms;
+    }
+    return read_proven(flight, args, res);
 }
 
 static int64_t

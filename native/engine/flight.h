@@ -88,10 +88,14 @@ struct flight {
     bool on_worker;     /* a worker runs it: under the workers' lock */
     pthread_t worker;   /* which; valid while on_worker */
 
-    int64_t result;  /* of the last atom */
-    uint32_t last;   /* index of the last atom that ran; UINT32_MAX: none */
-    uint32_t atoms;  /* run so far */
-    uint64_t done;   /* bytes of the current transfer so far */
+    int64_t result;     /* of the last atom */
+    uint32_t last;      /* index of the last atom that ran; UINT32_MAX: none */
+    uint32_t atoms;     /* run so far */
+    uint64_t done;      /* bytes of the current transfer so far */
+    uint64_t end;       /* where a file ended when the last atom read it at a place */
+    uint32_t end_atoms; /* atoms that had run before that one */
+    int end_fd;         /* that file; -1: not known */
+    bool end_unsure; /* it has no reads that are promised not to wait: no plain file */
     uint16_t opened; /* fd_flags for the fd the current attempt opened */
     int wait_fd;     /* readiness wait: on which fd */
     short wait_mask;

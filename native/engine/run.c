@@ -226,6 +226,7 @@ flight_run(struct flight *flight)
     struct engine *engine = flight->engine;
     uint64_t bytes_before = engine->turn_bytes;
     flight->place = PLACE_HERE;
+    flight->end_fd = -1; /* others may have written since */
     for (uint32_t atoms = 0;; atoms++) {
         if (flight->state != FLYING || flight->ends) {
             return land(flight);

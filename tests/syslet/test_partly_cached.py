@@ -106,3 +106,38 @@ def test_every_byte_is_where_it_belongs(runner: Any, path: Path, pages: range) -
         count = runner.run(preadv(str(path), first, second))
         assert count == min(size, len(CONTENT))
         assert (first + second)[:count] == CONTENT[:size]
+
+
+@syslet
+def ask_for_the_end(s: Any, path: str, gate: Any) -> Any:
+    """Reads to the end, and asks at once whether there is more; then waits and asks."""
+    fd = s.openat(path, os.O_RDWR | os.O_APPEND)
+    data = s.pread(fd, 65536, 0)
+    s.emit((data, s.pread(fd, 10, data.length)))
+    s.read(gate, 1)
+    s.emit(s.pread(fd, 10, data.length))
+    data = s.pread(fd, 65536, 0)
+    s.write(fd, b"own")
+    s.emit(s.pread(fd, 10, data.length))
+
+
+def test_an_end_is_known_only_to_the_next_atom(runner: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1000)
+    gate, opener = os.pipe()
+
+    async def main() -> None:
+        events = ask_for_the_end.events(path, gate)
+        assert await anext(events) == (b"x" * 1000, b"")
+        with path.open("ab") as file:
+            file.write(b"new")
+        os.write(opener, b"!")
+        assert await anext(events) == b"new"
+        assert await anext(events) == b"own"
+        assert [event async for event in events] == []
+
+    try:
+        runner.run(main())
+    finally:
+        os.close(gate)
+        os.close(opener)
