@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import sys
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,7 @@ T = TypeVar("T", str, bytes)
 _LIST_BYTES = 32704  # two of them fit into a flight's own memory
 _HEAD = struct.Struct("<QqHB")  # struct linux_dirent64: inode, offset, length, type
 FLAGS = os.O_RDONLY | os.O_DIRECTORY
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 UNKNOWN, FOLDER, FILE, LINK = 0, 4, 8, 10  # d_type
 
 Listing = tuple[bytes, bytes, int]
@@ -110,15 +112,19 @@ class Entry(Generic[T]):
 def parse(data: bytes, folder: T) -> list[Entry[T]]:
     """The entries in what getdents64 gave, without `.` and `..`."""
     found: list[Entry[T]] = []
+    prefix: Any = os.path.join(folder, folder[:0])  # with a slash, unless it is empty
+    is_text = isinstance(folder, str)
     at, end = 0, len(data)
+    unpack, index = _HEAD.unpack_from, data.index
     while at < end:
-        inode, _, length, kind = _HEAD.unpack_from(data, at)
-        raw = data[at + 19 : data.index(b"\0", at + 19)]
+        inode, _, length, kind = unpack(data, at)
+        name: Any = data[at + 19 : index(0, at + 19)]
         at += length
-        if raw in (b".", b".."):
+        if name == b"." or name == b"..":
             continue
-        name: Any = os.fsdecode(raw) if isinstance(folder, str) else raw
-        found.append(Entry(name, os.path.join(folder, name), kind, inode))
+        if is_text:
+            name = name.decode(_ENCODING, _ERRORS)
+        found.append(Entry(name, prefix + name, kind, inode))
     return found
 
 

@@ -33,6 +33,7 @@ __all__ = ["Entry", "copytree", "glob", "rmtree", "scandir", "walk"]
 T = TypeVar("T", str, bytes)
 Walked = tuple[T, list[T], list[T]]
 
+_UNCLEAR = (UNKNOWN, LINK)
 _AHEAD = 64  # directories that are read before somebody asks for them
 
 
@@ -136,7 +137,7 @@ async def walk(
 
 async def _split(found: list[Entry[T]]) -> tuple[list[T], list[T], set[T]]:
     """Names of directories, of others, and those of the first that are links."""
-    unclear = [entry for entry in found if entry.kind in (UNKNOWN, LINK)]
+    unclear = [entry for entry in found if entry.kind in _UNCLEAR]
     links: set[T] = {entry.name for entry in unclear if entry.kind == LINK}
     folders_by_link: set[T] = set()
     if unclear:
@@ -149,6 +150,9 @@ async def _split(found: list[Entry[T]]) -> tuple[list[T], list[T], set[T]]:
     folders: list[T] = []
     others: list[T] = []
     for entry in found:
-        is_folder = entry.kind == FOLDER or entry.name in folders_by_link
-        (folders if is_folder else others).append(entry.name)
+        kind = entry.kind
+        if kind == FOLDER or (kind in _UNCLEAR and entry.name in folders_by_link):
+            folders.append(entry.name)
+        else:
+            others.append(entry.name)
     return folders, others, links
