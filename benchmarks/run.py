@@ -22,7 +22,7 @@ import syslet_loop
 from benchmarks import compare
 from benchmarks.loops import versions
 
-NAMES = ("interpreter", "files", "chain", "drawing")
+NAMES = ("interpreter", "files", "bulk", "disk", "chain", "drawing")
 COMPARED = ("network", "scheduling", "http")  # loops, row by row
 
 HEAD = """# Benchmarks

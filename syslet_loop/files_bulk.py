@@ -13,7 +13,7 @@ import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, TypeVar
 
-from .files_whole import _finish_reading, _read
+from .files_whole import _finish_reading, _read, new_bytes
 from .language import Builder, syslet
 
 __all__ = ["iter_chunks", "read_many", "stat_many"]
@@ -67,6 +67,12 @@ def _open(s: Builder, path: Any) -> object:
 def _chunk(s: Builder, fd: Any, size: int, offset: Any) -> object:
     own = s.dup(fd)  # the generator closes its own when it is left
     return s.pread(own, size, offset)
+
+
+@syslet
+def _chunk_into(s: Builder, fd: Any, memory: memoryview, offset: Any) -> object:
+    own = s.dup(fd)
+    return s.pread(own, memory, offset)
 
 
 @syslet
@@ -135,21 +141,23 @@ async def iter_chunks(
         raise ValueError("size and readahead must be at least 1")
     fd, mode, length = await _open(path)
     try:
-        if not stat.S_ISREG(mode) or length == 0:
+        if not stat.S_ISREG(mode) or length == 0 or size < 2:
             async for chunk in _in_turn(fd, size):
                 yield chunk
             return
-        places: Iterator[tuple[int, int, int]] = (
-            (fd, size, offset) for offset in range(0, length, size)
-        )
-        ahead = _chunk.map(places, limit=readahead, ordered=True)
-        async for (_, _, offset), data in ahead:
-            chunk = await _filled(fd, size, offset, data)
+        made: dict[int, bytes] = {}
+        places = _places(fd, size, length, made)
+        ahead = _chunk_into.map(places, limit=readahead, ordered=True)
+        at = 0
+        async for (_, _, at), count in ahead:
+            chunk = made.pop(at)
+            if count < size:
+                chunk = await _filled(fd, size, at, chunk[:count])
             if chunk:
                 yield chunk
             if len(chunk) < size:
                 return
-        at = offset + size
+        at += size
         while chunk := await _filled(fd, size, at, b""):
             yield chunk
             at += len(chunk)
@@ -158,6 +166,15 @@ async def iter_chunks(
         raise
     finally:
         os.close(fd)
+
+
+def _places(
+    fd: int, size: int, length: int, made: dict[int, bytes]
+) -> Iterator[tuple[int, memoryview, int]]:
+    """What to read where: into the chunks themselves, which are kept in `made`."""
+    for at in range(0, length, size):
+        made[at], view = new_bytes(size)
+        yield fd, view, at
 
 
 async def _filled(fd: int, size: int, offset: int, data: bytes) -> bytes:

@@ -15,7 +15,7 @@ import os
 import secrets
 from typing import Any
 
-from . import calls, memory
+from . import _native, calls, memory
 from .files_copy import copyfile
 from .language import Builder, syslet
 
@@ -102,11 +102,19 @@ async def _finish_reading(path: Path, data: bytes, fd: int) -> bytes:
         os.close(fd)
 
 
+def new_bytes(size: int) -> tuple[bytes, memoryview]:
+    """A bytes object, and its memory to read into.
+
+    Nobody else has seen the object yet, so its bytes may still be written; two bytes or
+    more, because Python has the smaller ones already.
+    """
+    data = _native.new_bytes(size)
+    return data, memory.view(memory.ffi.from_buffer(data))
+
+
 async def _read_large(fd: int, start: bytes, size: int) -> bytes:
     """A file of `size` bytes, or as much of it as there is, read where it will stay."""
-    data = bytes(size)
-    # Nobody else has seen this object yet, so its bytes may still be written.
-    view = memory.view(memory.ffi.from_buffer(data))
+    data, view = new_bytes(size)
     at = len(start)
     view[:at] = start
     while at < size:

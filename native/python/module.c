@@ -140,6 +140,19 @@ native_op_refusal(PyObject *module, PyObject *number)
 
 /* --- the module ------------------------------------------------------------------------------ */
 
+/* For reads that end in a bytes object: zeroing a megabyte costs as much as reading
+ * it. What is not read into is never shown to anybody. */
+static PyObject *
+native_new_bytes(PyObject *module, PyObject *size)
+{
+    (void)module;
+    Py_ssize_t count = PyNumber_AsSsize_t(size, PyExc_OverflowError);
+    if (count == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return PyBytes_FromStringAndSize(NULL, count);
+}
+
 static PyMethodDef native_methods[] = {
     {"set_current", native_set_current, METH_O,
      "set_current(engine, /)\n--\n\nThe engine of the loop that now runs in this "
@@ -153,6 +166,8 @@ static PyMethodDef native_methods[] = {
      "limits()\n--\n\nThe engine's limits by name."},
     {"op_refusal", native_op_refusal, METH_O,
      "op_refusal(nr, /)\n--\n\nWhy a system call may not be in a program, or None."},
+    {"new_bytes", native_new_bytes, METH_O,
+     "new_bytes(size, /)\n--\n\nA bytes object with any content, to be read into."},
     {"adopt_stream", native_adopt_stream, METH_O,
      "adopt_stream(protocol, /)\n--\n\nGive the reader of a StreamReaderProtocol our "
      "class. Returns what feed_stream wants, or None."},
