@@ -16,6 +16,22 @@ from .files_buffers import (
     AsyncBufferedReader,
     AsyncBufferedWriter,
 )
+from .files_bulk import iter_chunks, read_many, stat_many
+from .files_direct import (
+    aligned_buffer,
+    direct_pread,
+    direct_pwrite,
+    fadvise,
+    fallocate,
+    open_fd,
+    pread,
+    pread_into,
+    preadv,
+    pwrite,
+    pwritev,
+    sync_file_range,
+)
+from .files_locks import flock, locked, lockf, ofd_lock
 from .files_open import Opening, open
 from .files_raw import AsyncFileIO
 from .files_shim import replace_aiofiles, restore_aiofiles
@@ -29,6 +45,16 @@ from .files_stdio import (
     wrap,
 )
 from .files_text import AsyncTextIOWrapper
+from .files_tree import Entry, copytree, glob, rmtree, scandir, walk
+from .files_watch import Event, Watch, watch
+from .files_whole import (
+    append_bytes,
+    copyfile,
+    read_bytes,
+    read_text,
+    write_bytes,
+    write_text,
+)
 
 __all__ = [
     "AsyncBufferedIOBase",
@@ -37,17 +63,51 @@ __all__ = [
     "AsyncBufferedWriter",
     "AsyncFileIO",
     "AsyncTextIOWrapper",
+    "Entry",
+    "Event",
     "Opening",
+    "Watch",
+    "aligned_buffer",
+    "append_bytes",
+    "copyfile",
+    "copytree",
+    "direct_pread",
+    "direct_pwrite",
+    "fadvise",
+    "fallocate",
+    "flock",
+    "glob",
+    "iter_chunks",
+    "locked",
+    "lockf",
+    "ofd_lock",
     "open",
+    "open_fd",
     "os",
+    "pread",
+    "pread_into",
+    "preadv",
+    "pwrite",
+    "pwritev",
+    "read_bytes",
+    "read_many",
+    "read_text",
     "replace_aiofiles",
     "restore_aiofiles",
+    "rmtree",
+    "scandir",
+    "stat_many",
     "stderr",
     "stderr_bytes",
     "stdin",
     "stdin_bytes",
     "stdout",
     "stdout_bytes",
+    "sync_file_range",
     "tempfile",
+    "walk",
+    "watch",
     "wrap",
+    "write_bytes",
+    "write_text",
 ]
