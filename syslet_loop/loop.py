@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native
 from .connections import Connections
+from .executors import Executors
 from .processes import Processes
 
 BACKENDS = ("uring", "epoll")
@@ -119,7 +120,7 @@ else:
     _Base = _native.Loop
 
 
-class EventLoop(Connections, Processes, _Base):
+class EventLoop(Connections, Executors, Processes, _Base):
     """An asyncio loop on which syslets fly. Arguments: none; made by new_event_loop.
 
     Beyond asyncio's loop it has `backend` (str: 'uring' or 'epoll') and `stats()`.

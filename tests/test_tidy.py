@@ -66,7 +66,7 @@ LAYERS = (
     "files_temp",
     "files_shim",
     "files",
-    "connections processes",
+    "connections executors processes",
     "loop",
     "attach policy",
     "diagnosis selftest",
@@ -76,7 +76,7 @@ LAYERS = (
 )
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
 NATIVE_USERS = {"attach", "atoms", "connections", "doctor", "loop", "plan"}
-NATIVE_USERS |= {"files_whole", "language", "processes"}
+NATIVE_USERS |= {"executors", "files_whole", "language", "processes"}
 STDLIB_ONLY = ("ops", "program_format")
 
 FORBIDDEN = {

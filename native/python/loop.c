@@ -416,6 +416,7 @@ static PyMethodDef loop_methods[] = {
     {"_reader_of", loop_reader_of, METH_O, "Handles of add_reader and add_writer."},
     {"_need_engine", loop_need_engine, METH_NOARGS, "The engine, made if needed."},
     {"_write_to_self", loop_write_to_self, METH_NOARGS, "End the wait."},
+    {"_wrap", loop_wrap, METH_O, "A future of the loop for one of an executor."},
     {"_let_go", loop_let_go, METH_NOARGS, "Forget transports, readers and timers."},
     SOCK_METHODS{NULL, NULL, 0, NULL},
 };

@@ -232,6 +232,11 @@ int address_init(PyObject *module);
 int transports_init(PyObject *module); /* the types of stream.c and listener.c */
 int sock_init(PyObject *module);       /* sock.c */
 
+/* --- executors (bridge.c) ------------------------------------------------------------- */
+
+int bridge_init(PyObject *module);
+PyObject *loop_wrap(PyObject *loop, PyObject *source); /* a method of the type Loop */
+
 /* address.c: socket addresses, as the socket module shows them. */
 struct sockaddr_storage;
 PyObject *address_to_object(const struct sockaddr_storage *address, unsigned length);

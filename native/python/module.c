@@ -218,7 +218,8 @@ native_exec(PyObject *module)
     }
     return handles_init(module) < 0 || loop_init(module) < 0 ||
                    address_init(module) < 0 || sock_init(module) < 0 ||
-                   transports_init(module) < 0 || streams_init(module) < 0
+                   bridge_init(module) < 0 || transports_init(module) < 0 ||
+                   streams_init(module) < 0
                ? -1
                : 0;
 }
