@@ -321,7 +321,9 @@ uring_reap(struct engine *engine, const struct cqe *cqe, bool *watched)
         return;
     case TAG_INBOX:
         engine->inbox_armed = (cqe->flags & CQE_F_MORE) != 0;
-        engine_drain_inbox(engine);
+        if (!engine->inbox_armed) { /* a multishot poll reports writes, not levels */
+            engine_drain_inbox(engine);
+        }
         return;
     case TAG_POLL:
     case TAG_POLL_WRITE:
