@@ -9,7 +9,7 @@ NATIVE = $(shell find native tests/engine \( -name '*.[ch]' -o -name '*_build.py
            2>/dev/null) setup.py pyproject.toml
 C_FILES = $$(find native tests benchmarks -name '*.[ch]')
 
-.PHONY: help demo test suites check format bench san clean
+.PHONY: help demo test suites check format bench san soak clean
 .DELETE_ON_ERROR:
 
 help:            ## this list
@@ -76,6 +76,11 @@ bench: $(VENV)/bench      ## all benchmarks; writes docs/benchmarks.md
 
 san: $(VENV)/built        ## the tests under AddressSanitizer and UBSan
 	PYTHON=$(RUN) sh tests/sanitize.sh
+
+SECONDS = 600
+soak: $(VENV)/built       ## mixed work for SECONDS=600 on each backend, checked
+	SYSLET_LOOP_BACKEND=uring $(RUN) -m tests.soak.run --seconds $(SECONDS)
+	SYSLET_LOOP_BACKEND=epoll $(RUN) -m tests.soak.run --seconds $(SECONDS)
 
 clean:           ## remove everything that was made here
 	rm -rf $(VENV) build dist *.egg-info syslet_loop/*.so syslet_loop/_memory.c
