@@ -16,6 +16,7 @@ import syslet_loop
 from syslet_loop import calls
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of fork with threads about
+asyncio.log.logger.setLevel("ERROR")  # a busy machine makes slow callbacks
 
 def refused(use, *args):
     try:

@@ -70,7 +70,7 @@ def test_lost_bytes_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("last", "grew"), [(50, False), (60, False), (100, True)])
 def test_growth_is_noticed(last: int, grew: bool) -> None:
-    one: Any = run.Soak(1, 1)
+    one: Any = run.Soak(1, run.GROWTH_S)
     one.memory = [10 << 20] * 3 + [50 << 20] * 3 + [last << 20] * 3
     one.check_growth()
     one.world.folder.cleanup()
