@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from . import _native
+from . import _native, trace
 from .loop import EventLoop, chosen_backend, new_engine, retire
 
 _T = TypeVar("_T")
@@ -107,6 +107,7 @@ def _close_engine(loop: asyncio.AbstractEventLoop) -> None:
         if not loop.is_closed():
             loop.remove_reader(engine.fileno())
         engine.close()
+    trace.finish(engine)
     engine.loop = engine.flush = None
     del _engines[loop]
 

@@ -18,7 +18,7 @@ import threading
 from asyncio import events
 from typing import TYPE_CHECKING, Any
 
-from . import _native
+from . import _native, trace
 from .connections import Connections
 from .executors import Executors
 from .processes import Processes
@@ -58,6 +58,7 @@ def new_engine(loop: asyncio.AbstractEventLoop, backend: str) -> _native.Engine:
             f"({os.strerror(error.errno or 0)})",
         ) from None
     engine.loop = loop
+    trace.begin(engine)
     return engine
 
 
@@ -72,6 +73,7 @@ def retire(engine: _native.Engine) -> None:
             "a loop moves to another thread only when all have landed"
         )
     engine.close()
+    trace.finish(engine)
     # The engine may outlive its loop's run as another thread's last engine.
     engine.loop = engine.flush = None
 
@@ -185,6 +187,8 @@ class EventLoop(Connections, Executors, Processes, _Base):
     def _make_engine(self) -> _native.Engine:
         """A new engine, for the native half, which keeps it."""
         engine = new_engine(self, self._backend_wanted)
+        if self._debug:
+            trace.watch(engine)
         if self._thread_id is not None:
             _native.set_current(engine)
         return engine
@@ -215,6 +219,8 @@ class EventLoop(Connections, Executors, Processes, _Base):
         self._check_closed()
         self._check_running()
         self._leave_thread()
+        if self._debug:
+            trace.watch(self._engine)
         previous = _native.set_current(self._engine)
         hooks = sys.get_asyncgen_hooks()
         try:
@@ -253,6 +259,7 @@ class EventLoop(Connections, Executors, Processes, _Base):
         engine = self._engine
         if engine is not None and not self.is_running() and not self.is_closed():
             engine.close()
+            trace.finish(engine)
             engine.loop = None
             self._engine = None
         super().close()

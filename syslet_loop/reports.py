@@ -41,8 +41,20 @@ def slow_callback(loop: Any, what: Any, seconds: float) -> None:
         described = base_events._format_handle(what)  # type: ignore[attr-defined]
     # asyncio's logger under the name by which programs replace it.
     base_events.logger.warning(  # type: ignore[attr-defined]
-        "Executing %s took %.3f seconds", described, seconds
+        "Executing %s took %.3f seconds%s", described, seconds, _slow_atom(loop)
     )
+
+
+def _slow_atom(loop: Any) -> str:
+    """Which atom of which syslet took most of it, if one did."""
+    span = loop._engine.take_slowest() if loop._engine is not None else None
+    if span is None:
+        return ""
+    _, label, op, _, atom, *_, start, end, _, _ = span
+    seconds = (end - start) / 1e9
+    if seconds < loop.slow_callback_duration / 2:
+        return ""
+    return f", {seconds:.3f} of them in atom {atom} ({op}) of the syslet {label!r}"
 
 
 def source_failed(

@@ -36,7 +36,7 @@ HEADS = {
 
 # Lowest first; a file imports from lines above its own, or from its own line.
 LAYERS = (
-    "ops program_format reports",
+    "ops program_format reports trace",
     "operands",
     "annotations structs",
     "draft",

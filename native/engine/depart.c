@@ -131,7 +131,7 @@ depart_to_worker(struct flight *flight)
     flight->skip_attempt = false;
     flight->retries = false;
     flight->place = PLACE_WORKER;
-    flight->path = PATH_WORKER;
+    flight->path = flight->went = PATH_WORKER;
     flight->engine->stats.to_worker += 1;
     workers_submit(flight);
 }
@@ -200,6 +200,7 @@ depart(struct flight *flight, const struct step *step, const uint64_t *args)
 {
     struct engine *engine = flight->engine;
     flight->limited = false;
+    flight->went = PATH_RING; /* or further, see depart_to_worker */
     if (settle_all_fds(flight, true) < 0) {
         depart_to_settle(flight, step, args);
         return;

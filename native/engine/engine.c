@@ -217,6 +217,16 @@ engine_due(struct engine *engine)
     return now ? 0 : workers_due(engine);
 }
 
+int
+engine_trace(struct engine *engine, struct trace *trace)
+{
+    if (engine->in_air != NULL) {
+        return -EBUSY;
+    }
+    engine->trace = trace;
+    return 0;
+}
+
 bool
 engine_work(struct engine *engine)
 {
@@ -353,7 +363,13 @@ engine_turn(struct engine *engine, int64_t timeout_ns, bool *watched)
         bool longer = timeout_ns < 0 || timeout_ns > due_ns;
         timeout_ns = longer ? due_ns : timeout_ns;
     }
+    if (__builtin_expect(engine->trace != NULL, 0)) {
+        trace_turn_begins(engine->trace);
+    }
     int res = engine->backend->wait(engine, timeout_ns, watched);
+    if (__builtin_expect(engine->trace != NULL, 0)) {
+        trace_turn_waited(engine->trace);
+    }
     collect_inbox(engine);
     run_ready(engine);
     return res;

@@ -18,6 +18,7 @@
 
 #include "kernel.h"
 #include "program.h"
+#include "trace.h"
 #include "watch.h"
 
 struct engine;
@@ -35,6 +36,8 @@ struct program_error {
  * -EINVAL with *error filled, or -ENOMEM. The new plan has one reference. */
 int plan_create(struct plan **plan, const struct program *program,
                 struct program_error *error);
+/* A name for reports; it is cut to TRACE_LABEL_MAX - 1 bytes. Before the first flight. */
+void plan_label_set(struct plan *plan, const char *label);
 void plan_hold(struct plan *plan);
 void plan_drop(struct plan *plan);
 uint32_t plan_atoms_count(const struct plan *plan);
@@ -170,6 +173,9 @@ void engine_wake(struct engine *engine);
 /* Runs one queued worker job on the calling thread (workers_max == 0 only): false if
  * none is queued. For tests that decide the order of everything. */
 bool engine_work(struct engine *engine);
+
+/* Lends it a trace, or takes it back (NULL). -EBUSY: flights are in the air. */
+int engine_trace(struct engine *engine, struct trace *trace);
 
 void engine_stats_get(const struct engine *engine, struct engine_stats *stats);
 

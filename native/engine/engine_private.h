@@ -48,6 +48,7 @@ struct engine {
     /* What every flight touches comes first, in few cache lines. */
     const struct kernel *kernel; /* borrowed: outlives the engine */
     struct flight *in_air; /* list head: every FLYING, CANCELLING, ORPHANED flight */
+    struct trace *trace;   /* borrowed from the host; NULL: nothing is noted */
     uint64_t turn_bytes;
     uint32_t turn_atoms;
     bool closing;

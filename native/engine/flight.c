@@ -298,6 +298,9 @@ flight_fly(struct flight *flight)
     engine->in_air = flight;
     engine->stats.launched += 1;
     engine->stats.flying += 1;
+    if (__builtin_expect(engine->trace != NULL, 0)) {
+        trace_flew(flight);
+    }
 }
 
 void
@@ -306,6 +309,9 @@ flight_land(struct flight *flight)
     assert(flight->state == FLYING || flight_is_ending(flight));
     assert(flight->slot == SLOT_NONE);
     struct engine *engine = flight->engine;
+    if (__builtin_expect(engine->trace != NULL, 0)) {
+        trace_landed(flight);
+    }
     if (flight->previous != NULL) {
         flight->previous->following = flight->following;
     } else {

@@ -112,6 +112,11 @@ struct flight {
     struct iovec iov;
     struct msghdr message;
     int64_t times[4];
+
+    /* For a trace; set when it flies with one. */
+    uint64_t flew_ns, began_ns; /* the flight, its atom */
+    uint32_t number;
+    enum flight_path went; /* the way of the current atom */
 };
 
 #define SLOT_NONE UINT32_MAX

@@ -50,6 +50,9 @@ enum {
     /* A transfer above this, or a call that blocks, runs without the host's lock. */
     LOCKED_BYTES_MAX = 1 << 18,
 
+    /* Spans of one trace that nobody has read; more are counted and dropped. */
+    TRACE_SPANS_MAX = 1 << 20,
+
     /* A stream's buffer that is empty keeps no more than this. */
     QUEUE_KEPT_BYTES = 8192,
 };

@@ -179,6 +179,13 @@ done:
 }
 
 void
+plan_label_set(struct plan *plan, const char *label)
+{
+    memset(plan->label, 0, sizeof(plan->label));
+    strncpy(plan->label, label, sizeof(plan->label) - 1);
+}
+
+void
 plan_hold(struct plan *plan)
 {
     __atomic_add_fetch(&plan->references, 1, __ATOMIC_RELAXED);

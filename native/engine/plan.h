@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "limits.h"
 #include "op.h"
+#include "trace.h"
 
 enum { SIGN_NEGATIVE = 1, SIGN_ZERO = 2, SIGN_POSITIVE = 4 };
 
@@ -43,6 +44,7 @@ struct plan { /* one allocation: the tables follow in the order they are used */
     struct step *steps;
     struct program_atom *atoms;
     char *consts; /* lent to the kernel by flights */
+    char label[TRACE_LABEL_MAX];
 };
 
 #endif

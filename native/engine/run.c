@@ -85,6 +85,9 @@ settle(struct flight *flight, const struct step *step, int64_t res)
     flight->atoms += 1;
     flight->result = res;
     flight->last = at;
+    if (__builtin_expect(flight->engine->trace != NULL, 0)) {
+        trace_settled(flight, at, res);
+    }
     if (step->ret != 0) {
         flight->cells[step->ret] = (uint64_t)res;
     }
@@ -227,6 +230,9 @@ flight_run(struct flight *flight)
     uint64_t bytes_before = engine->turn_bytes;
     flight->place = PLACE_HERE;
     flight->end_fd = -1; /* others may have written since */
+    if (__builtin_expect(engine->trace != NULL, 0)) {
+        trace_began(flight);
+    }
     for (uint32_t atoms = 0;; atoms++) {
         if (flight->state != FLYING || flight->ends) {
             return land(flight);

@@ -436,6 +436,7 @@ engine_dealloc(struct engine_object *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     engine_clear(self);
+    trace_free(self->trace);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
@@ -534,6 +535,13 @@ static PyMethodDef engine_methods[] = {
      "'readiness', 'worker'; or 'never'."},
     {"stats", (PyCFunction)engine_stats_method, METH_NOARGS,
      "stats()\n--\n\nThe engine's counters."},
+    {"trace", (PyCFunction)engine_trace_method, METH_O,
+     "trace(keep, /)\n--\n\nNote every span, or (False) the slowest inline atom."},
+    {"take_spans", (PyCFunction)engine_take_spans_method, METH_NOARGS,
+     "take_spans()\n--\n\nThe spans noted so far, as tuples, and how many were too "
+     "many."},
+    {"take_slowest", (PyCFunction)engine_take_slowest_method, METH_NOARGS,
+     "take_slowest()\n--\n\nThe slowest inline atom since the last call, or None."},
     {"close", (PyCFunction)engine_close_method, METH_NOARGS,
      "close()\n--\n\nGive up every flight, wait for their landing, free everything."},
     {NULL, NULL, 0, NULL},

@@ -265,12 +265,18 @@ struct engine_object {
     uint32_t inside; /* depth of calls that must not be interrupted by turn or close */
     int64_t flush_due_ns; /* what flush was told since the last turn; INT64_MAX */
     bool closing;
-    bool strays;      /* some run in the list is one */
-    struct run *runs; /* list head: those with a flight */
-    struct run *dead; /* owned: landed orphans, freed at the end of the turn */
+    bool strays;         /* some run in the list is one */
+    struct run *runs;    /* list head: those with a flight */
+    struct run *dead;    /* owned: landed orphans, freed at the end of the turn */
+    struct trace *trace; /* owned, and lent to the engine; NULL: none */
 };
 
 extern PyTypeObject Engine_Type;
+
+/* trace.c: methods of it. */
+PyObject *engine_trace_method(struct engine_object *self, PyObject *keeps);
+PyObject *engine_take_spans_method(struct engine_object *self, PyObject *none);
+PyObject *engine_take_slowest_method(struct engine_object *self, PyObject *none);
 
 /* The engine for a flight that starts now on this thread. Borrowed; NULL: exception. */
 struct engine_object *engine_current(void);

@@ -242,6 +242,24 @@ create(struct plan_object *self, struct program *program)
     return res;
 }
 
+/* Traces call it as the compiler does, which tests without a compiler need not. */
+static int
+label(struct plan_object *self)
+{
+    PyObject *name = PyObject_GetAttrString(self->info, "name");
+    if (name == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    const char *text =
+        name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : "program";
+    if (text != NULL) {
+        plan_label_set(self->plan, text);
+    }
+    Py_XDECREF(name);
+    return text == NULL ? -1 : 0;
+}
+
 static PyObject *
 plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -267,7 +285,7 @@ plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->info = Py_NewRef(info);
     if (read_params(self, params, program.cells_count) < 0 ||
         check_relocs(self, &program) < 0 || create(self, &program) < 0 ||
-        plan_read_templates(self, result, emits, &program) < 0) {
+        plan_read_templates(self, result, emits, &program) < 0 || label(self) < 0) {
         Py_DECREF(self);
         return NULL;
     }
