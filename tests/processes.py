@@ -19,7 +19,10 @@ def in_process(
 ) -> subprocess.CompletedProcess[str]:
     """Run a script in a Python of its own, with warnings as errors."""
     environ = {**os.environ, "SYSLET_LOOP_BACKEND": backend}
-    environ.update(PYTHONPATH=HERE, **environment)
+    environ.update(
+        PYTHONPATH=os.pathsep.join(filter(None, (HERE, os.getenv("PYTHONPATH")))),
+        **environment,
+    )
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", "-W", "error", "-c", script],
         env=environ,
