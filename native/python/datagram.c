@@ -9,88 +9,64 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-enum { EVENT_START = 1 << 30 }; /* the first event: the transport is made */
-
 static PyTypeObject *DatagramTransport_Type;
 
 /* --- readiness ------------------------------------------------------------------------------- */
-
-static int
-begin_watching(struct datagram *self)
-{
-    struct transport *base = &self->base;
-    if (transport_is_lost(base) || base->source.listed) {
-        return 0;
-    }
-    if (source_open(&base->source, loop_core(base->loop), base->fd) < 0) {
-        return -1;
-    }
-    if (self->writing) {
-        source_want_write(&base->source);
-    }
-    datagram_hold(self);
-    return 0;
-}
-
-/* What asyncio schedules as three callbacks: connection_made, reading, the waiter. Each
- * happens whatever became of the one before. */
-static int
-start(struct datagram *self)
-{
-    PyObject *context = self->made_context;
-    PyObject *waiter = self->waiter;
-    self->made_context = self->waiter = NULL;
-    int res = context_run(context, transport_tell_made, &self->base);
-    Py_DECREF(context);
-    PyObject *exception = res < 0 ? exception_take() : NULL;
-    if (begin_watching(self) < 0) {
-        res = -1;
-    }
-    if (transport_tell_waiter(waiter) < 0) {
-        res = -1;
-    }
-    if (exception != NULL) {
-        PyErr_Clear();
-        exception_raise(exception);
-    }
-    return res;
-}
-
-void
-datagram_hold(struct datagram *self)
-{
-    const struct transport *base = &self->base;
-    bool reads = base->place == TRANSPORT_OPEN && !base->paused;
-    source_hold(&self->base.source, reads || self->writing);
-}
 
 static int
 datagram_ready(struct source *source, uint32_t events)
 {
     struct transport *base = (struct transport *)source->object;
     struct datagram *self = (struct datagram *)base;
-    if (UNLIKELY(self->made_context != NULL) && start(self) < 0) {
-        return -1;
+    if (UNLIKELY(base->made_context != NULL) && transport_start(base) < 0) {
+        return transport_not_handled(base, events);
     }
     self->seen = events;
     bool room = (events & (POLLOUT | POLLHUP | POLLERR)) != 0;
     if ((events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR | DATAGRAM_AGAIN)) &&
+        base->read_context != NULL &&
         context_run(base->read_context, datagram_read_ready, base) < 0) {
-        if (room && self->writing) {
-            (void)source_queue(source, POLLOUT);
-        }
-        return -1;
+        return transport_not_handled(base, events & (POLLOUT | POLLHUP | POLLERR));
     }
-    if (!room || !self->writing) {
+    if (!room || !self->writing || base->write_context == NULL) {
         return 0;
     }
-    return context_run(self->write_context, datagram_write_ready, base);
+    return context_run(base->write_context, datagram_write_ready, base);
 }
 
-static const struct source_kind datagram_kind = {
-    .name = "datagram",
-    .watch = WATCH_STREAM,
-    .ready = datagram_ready,
+static bool
+has_letters(const struct transport *base)
+{
+    return ((const struct datagram *)base)->letters_count > 0;
+}
+
+static bool
+is_writing(const struct transport *base)
+{
+    return ((const struct datagram *)base)->writing;
+}
+
+static void
+forget_read(struct transport *base)
+{
+    datagram_forget_batch((struct datagram *)base);
+}
+
+static void
+forget(struct transport *base)
+{
+    struct datagram *self = (struct datagram *)base;
+    self->writing = false;
+    datagram_forget_letters(self);
+    datagram_forget_batch(self);
+}
+
+static const struct transport_kind datagram_kind = {
+    .source = {.name = "datagram", .watch = WATCH_STREAM, .ready = datagram_ready},
+    .unsent = has_letters,
+    .writing = is_writing,
+    .forget = forget,
+    .forget_read = forget_read,
 };
 
 /* --- creation ------------------------------------------------------------------------------------- */
@@ -139,10 +115,7 @@ set_up(struct datagram *self, PyObject *address, PyObject *waiter)
     }
     note_kind(self);
     self->address = fixed ? Py_NewRef(address) : NULL;
-    self->waiter = waiter == NULL || waiter == Py_None ? NULL : Py_NewRef(waiter);
-    self->made_context = PyContext_CopyCurrent();
-    return self->made_context == NULL ? -1
-                                      : source_queue(&self->base.source, EVENT_START);
+    return transport_set_start(&self->base, waiter);
 }
 
 /* DatagramTransport(loop, sock, protocol, address=None, waiter=None, extra=None) */
@@ -163,7 +136,7 @@ datagram_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    source_init(&self->base.source, &datagram_kind, (PyObject *)self);
+    source_init(&self->base.source, &datagram_kind.source, (PyObject *)self);
     self->base.source.core = loop_core(loop);
     self->base.source.fd = fd;
     self->base.fd = -1;
@@ -178,71 +151,10 @@ datagram_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 /* --- methods ----------------------------------------------------------------------------------------- */
 
 static PyObject *
-debug_log(struct datagram *self, const char *what)
-{
-    if (UNLIKELY(loop_core(self->base.loop)->debug)) {
-        PyObject *args[] = {(PyObject *)self};
-        if (report(what, args, 1) < 0) {
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-datagram_is_reading(struct datagram *self, PyObject *none)
-{
-    (void)none;
-    return PyBool_FromLong(!transport_is_closing(&self->base) && !self->base.paused);
-}
-
-static PyObject *
-datagram_pause_reading(struct datagram *self, PyObject *none)
-{
-    (void)none;
-    if (transport_is_closing(&self->base) || self->base.paused) {
-        Py_RETURN_NONE;
-    }
-    self->base.paused = true;
-    datagram_hold(self);
-    return debug_log(self, "paused_reading");
-}
-
-static PyObject *
-datagram_resume_reading(struct datagram *self, PyObject *none)
-{
-    (void)none;
-    if (transport_is_closing(&self->base) || !self->base.paused) {
-        Py_RETURN_NONE;
-    }
-    PyObject *context = PyContext_CopyCurrent();
-    if (context == NULL) {
-        return NULL;
-    }
-    Py_XSETREF(self->base.read_context, context);
-    self->base.paused = false;
-    datagram_hold(self);
-    /* Edges seen meanwhile are forgotten: look. */
-    if (self->base.source.listed && source_queue(&self->base.source, POLLIN) < 0) {
-        return NULL;
-    }
-    return debug_log(self, "resumed_reading");
-}
-
-static PyObject *
 datagram_set_protocol(struct datagram *self, PyObject *protocol)
 {
     Py_XSETREF(self->base.protocol, Py_NewRef(protocol));
     Py_RETURN_NONE;
-}
-
-static PyObject *
-datagram_repr(PyObject *self)
-{
-    static PyObject *function; /* owned for ever */
-    PyObject *describe =
-        module_attribute(&function, "syslet_loop.reports", "describe_transport");
-    return describe == NULL ? NULL : PyObject_CallOneArg(describe, self);
 }
 
 static PyMethodDef datagram_methods[] = {
@@ -250,19 +162,8 @@ static PyMethodDef datagram_methods[] = {
      METH_FASTCALL | METH_KEYWORDS,
      "sendto(data, addr=None)\n--\n\nSend a datagram of bytes, a bytearray or a "
      "memoryview."},
-    {"close", (PyCFunction)datagram_close, METH_NOARGS,
-     "close()\n--\n\nClose when all is sent; connection_lost(None) is called."},
-    {"abort", (PyCFunction)datagram_abort, METH_NOARGS,
-     "abort()\n--\n\nClose now; what is not sent is lost."},
-    {"is_reading", (PyCFunction)datagram_is_reading, METH_NOARGS,
-     "is_reading()\n--\n\nWhether datagrams are being received."},
-    {"pause_reading", (PyCFunction)datagram_pause_reading, METH_NOARGS,
-     "pause_reading()\n--\n\nReceive nothing until resume_reading()."},
-    {"resume_reading", (PyCFunction)datagram_resume_reading, METH_NOARGS,
-     "resume_reading()\n--\n\nReceive again."},
     {"set_protocol", (PyCFunction)datagram_set_protocol, METH_O,
      "set_protocol(protocol)\n--\n\nAnother protocol from now on."},
-    {"_force_close", (PyCFunction)datagram_force_close_method, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -272,9 +173,6 @@ static int
 datagram_traverse(struct datagram *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->address);
-    Py_VISIT(self->made_context);
-    Py_VISIT(self->write_context);
-    Py_VISIT(self->waiter);
     for (uint32_t i = 0; i < self->letters_count; i++) {
         uint32_t place = (self->letters_head + i) & self->letters_mask;
         Py_VISIT(self->letters[place].address);
@@ -287,9 +185,6 @@ static int
 datagram_clear(struct datagram *self)
 {
     Py_CLEAR(self->address);
-    Py_CLEAR(self->made_context);
-    Py_CLEAR(self->write_context);
-    Py_CLEAR(self->waiter);
     return transport_clear(&self->base);
 }
 
@@ -325,7 +220,7 @@ static PyType_Slot datagram_slots[] = {
     {Py_tp_finalize, transport_finalize},
     {Py_tp_traverse, datagram_traverse},
     {Py_tp_clear, datagram_clear},
-    {Py_tp_repr, datagram_repr},
+    {Py_tp_repr, transport_repr},
     {Py_tp_methods, datagram_methods},
     {Py_tp_members, datagram_members},
     {0, NULL},

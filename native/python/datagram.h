@@ -22,12 +22,9 @@ struct batch; /* datagrams that were received together: datagram_read.c */
 
 struct datagram {
     struct transport base;
-    PyObject *address;       /* owned: the remote address of its creation; NULL: none */
-    PyObject *made_context;  /* owned: connection_made runs in it; NULL afterwards */
-    PyObject *write_context; /* owned: what resume_writing runs in; NULL: none yet */
-    PyObject *waiter;        /* owned future: told when it is made; NULL */
-    struct batch *batch;     /* owned: some of it is not delivered yet; NULL */
-    struct letter *letters;  /* owned: a ring of letters_mask + 1 */
+    PyObject *address;      /* owned: the remote address of its creation; NULL: none */
+    struct batch *batch;    /* owned: some of it is not delivered yet; NULL */
+    struct letter *letters; /* owned: a ring of letters_mask + 1 */
     uint32_t letters_head, letters_count, letters_mask;
     uint32_t seen;  /* the events that are being handled */
     int family;     /* of the socket */
@@ -38,9 +35,6 @@ struct datagram {
     struct known_address targets[KNOWN_TARGETS]; /* by a hash of the pointer */
     struct known_address *latest; /* in senders: the last that was delivered; NULL */
 };
-
-/* datagram.c: whether the loop keeps it alive: while it reads or has data to send. */
-void datagram_hold(struct datagram *self);
 
 /* datagram_address.c: new reference, or NULL. */
 PyObject *datagram_sender(struct datagram *self, const struct sockaddr_storage *address,
@@ -61,12 +55,7 @@ int datagram_write_ready(struct transport *self); /* -1: exception */
 void datagram_forget_letters(struct datagram *self);
 PyObject *datagram_sendto(struct datagram *self, PyObject *const *args,
                           Py_ssize_t count, PyObject *keywords);
-PyObject *datagram_close(struct datagram *self, PyObject *none);
-PyObject *datagram_abort(struct datagram *self, PyObject *none);
-PyObject *datagram_force_close_method(struct datagram *self, PyObject *exception);
 /* error_received with the exception that is set, an OSError. -1: what it raised. */
 int datagram_tell_error(struct datagram *self);
-/* The exception that is set ends the transport. -1: it is a fatal one, set again. */
-int datagram_fatal(struct datagram *self, const char *message);
 
 #endif

@@ -117,9 +117,10 @@ deliver_next(struct datagram *self)
                             : datagram_sender(self, &batch->addresses[batch->next],
                                               header->msg_hdr.msg_namelen);
     batch->next += 1;
-    int res = address == NULL
-                  ? datagram_fatal(self, "Fatal read error on datagram transport")
-                  : deliver(self, data, address);
+    int res =
+        address == NULL
+            ? transport_fatal(&self->base, "Fatal read error on datagram transport")
+            : deliver(self, data, address);
     Py_XDECREF(address);
     Py_XDECREF(data);
     return res;
@@ -172,12 +173,13 @@ receive(struct datagram *self, bool *full)
 {
     struct batch *batch = batch_take(self->packets ? PACKET_BYTES : RECEIVE_BYTES);
     if (batch == NULL) {
-        return datagram_fatal(self, "Fatal read error on datagram transport");
+        return transport_fatal(&self->base, "Fatal read error on datagram transport");
     }
     unsigned most = (unsigned)(BATCH_BYTES / batch->room);
     int count;
     do {
-        count = recvmmsg(self->base.fd, batch->headers, most, MSG_DONTWAIT, NULL);
+        count = recvmmsg(transport_fd(&self->base), batch->headers, most, MSG_DONTWAIT,
+                         NULL);
     } while (count < 0 && errno == EINTR);
     if (count <= 0) {
         batch_give(batch);

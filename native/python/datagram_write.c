@@ -1,4 +1,4 @@
-/* The writing half of a datagram transport, and its end.
+/* The writing half of a datagram transport.
  *
  * A datagram is sent within sendto() if no other waits; else it waits as bytes until
  * the descriptor has room. Callbacks of the protocol may close the transport, so every
@@ -11,7 +11,6 @@
 
 enum {
     LETTERS_FIRST = 4,
-    LOST_WRITES_QUIET = 5,
     /* From 3.13 on asyncio counts the header of a datagram, and sends empty ones. */
     EMPTY_ARE_SENT = PY_VERSION_HEX >= 0x030d0000,
     HEADER_BYTES = EMPTY_ARE_SENT ? 8 : 0,
@@ -118,7 +117,7 @@ send_to(struct datagram *self, const struct message *message, const void *addres
 {
     ssize_t sent;
     do {
-        sent = sendto(self->base.fd, message->data, (size_t)message->size,
+        sent = sendto(transport_fd(&self->base), message->data, (size_t)message->size,
                       MSG_DONTWAIT | MSG_NOSIGNAL, address, size);
     } while (sent < 0 && errno == EINTR);
     if (LIKELY(sent >= 0)) {
@@ -166,7 +165,8 @@ send_failed(struct datagram *self)
 {
     return PyErr_ExceptionMatches(PyExc_OSError)
                ? datagram_tell_error(self)
-               : datagram_fatal(self, "Fatal write error on datagram transport");
+               : transport_fatal(&self->base,
+                                 "Fatal write error on datagram transport");
 }
 
 /* Nothing waits: as asyncio removes its writer. */
@@ -174,7 +174,7 @@ static int
 written(struct datagram *self)
 {
     self->writing = false;
-    datagram_hold(self);
+    transport_hold(&self->base);
     return self->base.place == TRANSPORT_CLOSING ? transport_end(&self->base, NULL) : 0;
 }
 
@@ -207,21 +207,6 @@ datagram_write_ready(struct transport *base)
 
 /* --- sendto() ---------------------------------------------------------------------------------- */
 
-/* Somebody is to be told when there is room, as if asyncio added a writer now. */
-static int
-want_write(struct datagram *self)
-{
-    PyObject *context = PyContext_CopyCurrent();
-    if (context == NULL) {
-        return -1;
-    }
-    Py_XSETREF(self->write_context, context);
-    self->writing = true;
-    source_hold(&self->base.source, true);
-    source_want_write(&self->base.source);
-    return 0;
-}
-
 static int
 keep(struct datagram *self, const struct message *message)
 {
@@ -248,7 +233,11 @@ send_or_keep(struct datagram *self, const struct message *message)
     if (transport_is_lost(&self->base)) {
         return 0; /* the descriptor will be closed before there is room */
     }
-    return want_write(self) < 0 ? -1 : keep(self, message);
+    if (transport_want_write(&self->base) < 0) {
+        return -1;
+    }
+    self->writing = true;
+    return keep(self, message);
 }
 
 /* A view that no socket can send is sent if it waits: then it is copied. */
@@ -273,17 +262,6 @@ send_object(struct datagram *self, PyObject *data, PyObject *address)
     int res = send_or_keep(self, &message);
     PyBuffer_Release(&view);
     return res;
-}
-
-static int
-write_lost(struct datagram *self)
-{
-    if (self->base.lost_writes + 1 >= LOST_WRITES_QUIET &&
-        report("write_after_loss", NULL, 0) < 0) {
-        return -1;
-    }
-    self->base.lost_writes += 1;
-    return 0;
 }
 
 /* The address that is used; *address: borrowed, NULL for none. */
@@ -335,7 +313,7 @@ send_checked(struct datagram *self, PyObject *data, PyObject *address)
     }
     bool lost = transport_is_lost(&self->base);
     if (lost && (self->address != NULL || self->base.fd < 0)) {
-        return write_lost(self);
+        return transport_write_lost(&self->base);
     }
     return send_object(self, data, address);
 }
@@ -389,73 +367,6 @@ datagram_sendto(struct datagram *self, PyObject *const *args, Py_ssize_t count,
     int res = send_checked(self, values[0], values[1] != NULL ? values[1] : Py_None);
     Py_DECREF(self);
     if (res < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-/* --- the end ------------------------------------------------------------------------------------ */
-
-static int
-end_soon(struct datagram *self, PyObject *exception)
-{
-    Py_INCREF(self);
-    self->writing = false;
-    datagram_forget_letters(self);
-    datagram_forget_batch(self);
-    source_close(&self->base.source);
-    int res = transport_lose(&self->base, exception);
-    Py_DECREF(self);
-    return res;
-}
-
-static int
-force_close(struct datagram *self, PyObject *exception)
-{
-    return transport_is_lost(&self->base) ? 0 : end_soon(self, exception);
-}
-
-int
-datagram_fatal(struct datagram *self, const char *message)
-{
-    PyObject *exception = transport_failed(&self->base, message);
-    int res = exception == NULL ? -1 : force_close(self, exception);
-    Py_XDECREF(exception);
-    return res;
-}
-
-PyObject *
-datagram_close(struct datagram *self, PyObject *none)
-{
-    (void)none;
-    if (transport_is_closing(&self->base)) {
-        Py_RETURN_NONE;
-    }
-    if (self->letters_count > 0) {
-        self->base.place = TRANSPORT_CLOSING;
-        datagram_forget_batch(self);
-        Py_RETURN_NONE;
-    }
-    if (end_soon(self, NULL) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-PyObject *
-datagram_abort(struct datagram *self, PyObject *none)
-{
-    (void)none;
-    if (force_close(self, NULL) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-PyObject *
-datagram_force_close_method(struct datagram *self, PyObject *exception)
-{
-    if (force_close(self, exception == Py_None ? NULL : exception) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -229,7 +229,7 @@ readers_of(struct core *core, PyObject *file)
     if (fd < 0) {
         return NULL;
     }
-    struct reader none = {NULL, NULL};
+    struct reader none = {NULL, NULL, NULL};
     struct reader *reader =
         (uint32_t)fd < core->readers_room ? &core->readers[fd] : &none;
     return PyTuple_Pack(2, reader->read != NULL ? reader->read : Py_None,

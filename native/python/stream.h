@@ -9,10 +9,11 @@ struct chunk {       /* data that waits to be sent */
     Py_ssize_t sent;
 };
 
-enum stream_reader {                  /* what incoming data becomes */
-                     READER_BYTES,    /* data_received(bytes) */
-                     READER_BUFFERED, /* get_buffer, buffer_updated */
-                     READER_STREAM, /* straight into the buffer of an asyncio.StreamReader */
+/* What incoming data becomes. */
+enum stream_reader {
+    READER_BYTES,    /* data_received(bytes) */
+    READER_BUFFERED, /* get_buffer, buffer_updated */
+    READER_STREAM,   /* straight into the buffer of an asyncio.StreamReader */
 };
 
 /* A poll reports edges, so a reader has to know whether anything is left. */
@@ -24,23 +25,16 @@ enum stream_trust {
 
 struct stream {
     struct transport base;
-    PyObject *made_context;  /* owned: connection_made runs in it; NULL afterwards */
-    PyObject *write_context; /* owned: what resume_writing runs in; NULL: none yet */
-    PyObject *waiter;        /* owned future: told when the connection is made; NULL */
-    PyObject *feeder;        /* owned: of reader_adopt (READER_STREAM); NULL */
-    PyObject *empty_waiter;  /* owned future: told when all is sent; NULL */
-    struct chunk *chunks;    /* owned: a ring of chunks_mask + 1 */
+    PyObject *feeder;       /* owned: of reader_adopt (READER_STREAM); NULL */
+    PyObject *empty_waiter; /* owned future: told when all is sent; NULL */
+    struct chunk *chunks;   /* owned: a ring of chunks_mask + 1 */
     uint32_t chunks_head, chunks_count, chunks_mask;
     enum stream_reader reader;
     enum stream_trust trust;
     bool eof;         /* write_eof() was called */
-    bool read_ended;  /* the peer will send no more, and the protocol knows */
     bool hangup;      /* the poll saw the peer's end: read until it comes */
     bool keeps_bytes; /* its protocol keeps what it is given: see stream_read.c */
 };
-
-/* stream.c: whether the loop keeps it alive: while it reads or has data to send. */
-void stream_hold(struct stream *self);
 
 /* stream_read.c */
 int stream_read_ready(struct transport *self); /* -1: fatal exception */
@@ -51,12 +45,5 @@ void stream_forget_chunks(struct stream *self);
 PyObject *stream_write(struct stream *self, PyObject *data);
 PyObject *stream_writelines(struct stream *self, PyObject *list);
 PyObject *stream_write_eof(struct stream *self, PyObject *none);
-PyObject *stream_close(struct stream *self, PyObject *none);
-PyObject *stream_abort(struct stream *self, PyObject *none);
-PyObject *stream_force_close_method(struct stream *self, PyObject *exception);
-/* abort with a reason; NULL: none. -1: exception. */
-int stream_force_close(struct stream *self, PyObject *exception);
-/* The exception that is set ends the connection. -1: it is a fatal one, set again. */
-int stream_fatal(struct stream *self, const char *message);
 
 #endif

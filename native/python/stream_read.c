@@ -56,7 +56,8 @@ deliver(struct stream *self, PyObject *data)
         Py_DECREF(res);
         return 0;
     }
-    return stream_fatal(self, "Fatal error: protocol.data_received() call failed.");
+    return transport_fatal(&self->base,
+                           "Fatal error: protocol.data_received() call failed.");
 }
 
 /* Steals buffer, of which `size` bytes are the message. It returns to its slot, whole,
@@ -111,8 +112,8 @@ deliver_stream(struct stream *self, PyObject *buffer, Py_ssize_t size)
     buffer_give(loop_core(self->base.loop), buffer);
     return LIKELY(res == 0)
                ? 0
-               : stream_fatal(self,
-                              "Fatal error: protocol.data_received() call failed.");
+               : transport_fatal(&self->base,
+                                 "Fatal error: protocol.data_received() call failed.");
 }
 
 /* --- the ways to read: the count of bytes, 0 at the end, -EAGAIN, -1: fatal exception,
@@ -123,7 +124,7 @@ enum { READ_FATAL = -1, READ_ENDED = -2 };
 static ssize_t
 read_failed(struct stream *self, const char *message)
 {
-    return stream_fatal(self, message) < 0 ? READ_FATAL : READ_ENDED;
+    return transport_fatal(&self->base, message) < 0 ? READ_FATAL : READ_ENDED;
 }
 
 static ssize_t
@@ -140,7 +141,7 @@ receive_failed(struct stream *self)
 static ssize_t
 receive(struct stream *self, char *data, size_t room, bool *more)
 {
-    int fd = socket_fd_now(self->base.sock, self->base.fd);
+    int fd = transport_fd(&self->base);
     if (LIKELY(self->trust == TRUST_SHORT)) {
         ssize_t size = recv(fd, data, room, MSG_DONTWAIT);
         *more = size == (ssize_t)room || (size < 0 && errno == EINTR);
@@ -252,7 +253,7 @@ static int
 read_end(struct stream *self)
 {
     struct transport *base = &self->base;
-    self->read_ended = true;
+    self->base.read_ended = true;
     if (UNLIKELY(loop_core(base->loop)->debug)) {
         PyObject *args[] = {(PyObject *)self};
         if (report("received_eof", args, 1) < 0) {
@@ -263,22 +264,21 @@ read_end(struct stream *self)
     int stays = res == NULL ? -1 : PyObject_IsTrue(res);
     Py_XDECREF(res);
     if (stays < 0) {
-        return stream_fatal(self, "Fatal error: protocol.eof_received() call failed.");
+        return transport_fatal(&self->base,
+                               "Fatal error: protocol.eof_received() call failed.");
     }
     if (stays) {
-        stream_hold(self); /* nothing more is read */
+        transport_hold(base); /* nothing more is read */
         return 0;
     }
-    res = stream_close(self, NULL);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
+    return transport_close(base);
 }
 
 int
 stream_read_ready(struct transport *base)
 {
     struct stream *self = (struct stream *)base;
-    if (base->place != TRANSPORT_OPEN || base->paused || self->read_ended) {
+    if (base->place != TRANSPORT_OPEN || base->paused || self->base.read_ended) {
         return 0; /* resume_reading looks again */
     }
     bool more = false;

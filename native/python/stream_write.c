@@ -1,4 +1,4 @@
-/* The writing half of a stream transport, and its end.
+/* The writing half of a stream transport.
  *
  * What can be sent at once is; the rest waits as bytes objects until the descriptor has
  * room. A callback of the protocol may close the transport, so every step after one
@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-enum { CHUNKS_FIRST = 4, IOVECS = 64, LOST_WRITES_QUIET = 5, SENDS_MAX = 16 };
+enum { CHUNKS_FIRST = 4, IOVECS = 64, SENDS_MAX = 16 };
 
 /* --- the chunks ----------------------------------------------------------------------------- */
 
@@ -101,8 +101,7 @@ send_chunks(struct stream *self)
         iovecs[i].iov_len = (size_t)(PyBytes_GET_SIZE(chunk->bytes) - chunk->sent);
     }
     struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = count};
-    return sendmsg(socket_fd_now(self->base.sock, self->base.fd), &message,
-                   MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sendmsg(transport_fd(&self->base), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static bool
@@ -126,7 +125,7 @@ write_failed(struct stream *self)
     stream_forget_chunks(self);
     PyObject *exception =
         transport_failed(&self->base, "Fatal write error on socket transport");
-    int res = exception == NULL ? -1 : stream_force_close(self, exception);
+    int res = exception == NULL ? -1 : transport_force_close(&self->base, exception);
     PyObject *args[] = {self->empty_waiter, exception};
     if (res == 0 && self->empty_waiter != NULL) {
         Py_INCREF(args[0]);
@@ -141,7 +140,7 @@ write_failed(struct stream *self)
 static int
 written(struct stream *self)
 {
-    stream_hold(self);
+    transport_hold(&self->base);
     if (tell_waiter(self) < 0) {
         return -1;
     }
@@ -151,7 +150,7 @@ written(struct stream *self)
         return transport_end(&self->base, NULL);
     }
     if (self->eof && self->base.place == TRANSPORT_OPEN) {
-        shutdown(self->base.fd, SHUT_WR);
+        shutdown(transport_fd(&self->base), SHUT_WR);
     }
     return 0;
 }
@@ -197,38 +196,13 @@ refuse_write(struct stream *self)
     return 0;
 }
 
-static int
-write_lost(struct stream *self)
-{
-    if (self->base.lost_writes + 1 >= LOST_WRITES_QUIET &&
-        report("write_after_loss", NULL, 0) < 0) {
-        return -1;
-    }
-    self->base.lost_writes += 1;
-    return 0;
-}
-
-/* Somebody is to be told when there is room, as if asyncio added a writer now. */
-static int
-want_write(struct stream *self)
-{
-    PyObject *context = PyContext_CopyCurrent();
-    if (context == NULL) {
-        return -1;
-    }
-    Py_XSETREF(self->write_context, context);
-    source_hold(&self->base.source, true);
-    source_want_write(&self->base.source);
-    return 0;
-}
-
 /* Sends what it can. The rest becomes a chunk: of `bytes`, or a copy if that is NULL. */
 static int
 send_or_keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *bytes)
 {
     ssize_t sent = 0;
     if (self->chunks_count == 0) {
-        int fd = socket_fd_now(self->base.sock, self->base.fd);
+        int fd = transport_fd(&self->base);
         sent = send(fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (LIKELY(sent == size)) {
             return 0;
@@ -237,7 +211,7 @@ send_or_keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *b
             return write_failed(self);
         }
         sent = sent < 0 ? 0 : sent;
-        if (want_write(self) < 0) {
+        if (transport_want_write(&self->base) < 0) {
             return -1;
         }
     }
@@ -256,7 +230,7 @@ write_bytes(struct stream *self, const char *data, Py_ssize_t size, PyObject *by
         return res;
     }
     Py_INCREF(self);
-    res = transport_is_lost(&self->base) ? write_lost(self)
+    res = transport_is_lost(&self->base) ? transport_write_lost(&self->base)
                                          : send_or_keep(self, data, size, bytes);
     Py_DECREF(self);
     return res;
@@ -269,10 +243,10 @@ view_failed(struct stream *self)
     PyObject *exception = exception_take();
     int res = refuse_write(self);
     if (res == 0 && transport_is_lost(&self->base)) {
-        res = write_lost(self);
+        res = transport_write_lost(&self->base);
     } else if (res == 0) {
         exception_raise(exception);
-        return stream_fatal(self, "Fatal write error on socket transport");
+        return transport_fatal(&self->base, "Fatal write error on socket transport");
     }
     Py_DECREF(exception);
     return res;
@@ -359,11 +333,13 @@ stream_writelines(struct stream *self, PyObject *list)
     int res = 0;
     Py_INCREF(self);
     if (transport_is_lost(&self->base)) {
-        res = PyTuple_GET_SIZE(items) > 0 ? write_lost(self) : 0;
+        res = PyTuple_GET_SIZE(items) > 0 ? transport_write_lost(&self->base) : 0;
     } else if (PyTuple_GET_SIZE(items) > 0) {
         res = keep_all(self, items);
         if (res == 0 && was_empty && self->chunks_count > 0) {
-            res = want_write(self) < 0 ? -1 : stream_write_ready(&self->base);
+            res = transport_want_write(&self->base) < 0
+                      ? -1
+                      : stream_write_ready(&self->base);
         }
         if (res == 0 && !transport_is_lost(&self->base)) {
             res = transport_maybe_pause(&self->base);
@@ -385,73 +361,8 @@ stream_write_eof(struct stream *self, PyObject *none)
         Py_RETURN_NONE;
     }
     self->eof = true;
-    if (self->chunks_count == 0 && shutdown(self->base.fd, SHUT_WR) < 0) {
+    if (self->chunks_count == 0 && shutdown(transport_fd(&self->base), SHUT_WR) < 0) {
         return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
-}
-
-/* --- the end ------------------------------------------------------------------------------------ */
-
-PyObject *
-stream_close(struct stream *self, PyObject *none)
-{
-    (void)none;
-    if (transport_is_closing(&self->base)) {
-        Py_RETURN_NONE;
-    }
-    if (self->chunks_count > 0) {
-        self->base.place = TRANSPORT_CLOSING;
-        Py_RETURN_NONE;
-    }
-    Py_INCREF(self);
-    source_close(&self->base.source);
-    int res = transport_lose(&self->base, NULL);
-    Py_DECREF(self);
-    if (res < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-int
-stream_force_close(struct stream *self, PyObject *exception)
-{
-    if (transport_is_lost(&self->base)) {
-        return 0;
-    }
-    Py_INCREF(self);
-    stream_forget_chunks(self);
-    source_close(&self->base.source);
-    int res = transport_lose(&self->base, exception);
-    Py_DECREF(self);
-    return res;
-}
-
-int
-stream_fatal(struct stream *self, const char *message)
-{
-    PyObject *exception = transport_failed(&self->base, message);
-    int res = exception == NULL ? -1 : stream_force_close(self, exception);
-    Py_XDECREF(exception);
-    return res;
-}
-
-PyObject *
-stream_abort(struct stream *self, PyObject *none)
-{
-    (void)none;
-    if (stream_force_close(self, NULL) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-PyObject *
-stream_force_close_method(struct stream *self, PyObject *exception)
-{
-    if (stream_force_close(self, exception == Py_None ? NULL : exception) < 0) {
-        return NULL;
     }
     Py_RETURN_NONE;
 }

@@ -427,7 +427,10 @@ transport_traverse(struct transport *self, visitproc visit, void *arg)
     Py_VISIT(self->protocol);
     Py_VISIT(self->sock);
     Py_VISIT(self->server);
+    Py_VISIT(self->made_context);
     Py_VISIT(self->read_context);
+    Py_VISIT(self->write_context);
+    Py_VISIT(self->waiter);
     Py_VISIT(self->dict);
     Py_VISIT(Py_TYPE(self));
     return 0;
@@ -440,7 +443,10 @@ transport_clear(struct transport *self)
     Py_CLEAR(self->extra);
     Py_CLEAR(self->protocol);
     Py_CLEAR(self->server);
+    Py_CLEAR(self->made_context);
     Py_CLEAR(self->read_context);
+    Py_CLEAR(self->write_context);
+    Py_CLEAR(self->waiter);
     Py_CLEAR(self->dict);
     return 0;
 }
@@ -517,15 +523,23 @@ has_own(PyTypeObject *type, const char *name)
     return PyDict_GetItemString(type->tp_dict, name) != NULL;
 }
 
-int
-transport_type_add(PyTypeObject *type)
+static int
+add_methods(PyTypeObject *type, PyMethodDef *methods)
 {
     int res = 0;
-    for (PyMethodDef *each = transport_methods; res == 0 && each->ml_name; each++) {
+    for (PyMethodDef *each = methods; res == 0 && each->ml_name != NULL; each++) {
         if (!has_own(type, each->ml_name)) {
             res = add_attribute(type, each->ml_name, PyDescr_NewMethod(type, each));
         }
     }
+    return res;
+}
+
+int
+transport_type_add(PyTypeObject *type)
+{
+    int res = add_methods(type, transport_methods);
+    res = res < 0 ? -1 : add_methods(type, transport_life_methods);
     for (PyGetSetDef *each = transport_getset; res == 0 && each->name; each++) {
         res = add_attribute(type, each->name, PyDescr_NewGetSet(type, each));
     }

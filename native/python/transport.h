@@ -35,22 +35,35 @@ struct transport {
     PyObject_HEAD PyObject
         *extra; /* owned dict; BaseTransport's slot; NULL: not made */
     struct source source;
-    PyObject *loop;         /* owned */
-    PyObject *protocol;     /* owned; NULL when CLOSED */
-    PyObject *sock;         /* owned socket object; NULL: the descriptor is our own */
-    PyObject *server;       /* owned; NULL: none */
-    PyObject *read_context; /* owned: what reading callbacks run in */
-    PyObject *dict;         /* owned: attributes of the program's; NULL */
+    PyObject *loop;          /* owned */
+    PyObject *protocol;      /* owned; NULL when CLOSED */
+    PyObject *sock;          /* owned socket object; NULL: the descriptor is our own */
+    PyObject *server;        /* owned; NULL: none */
+    PyObject *made_context;  /* owned: connection_made runs in it; NULL afterwards */
+    PyObject *read_context;  /* owned: what reading callbacks run in */
+    PyObject *write_context; /* owned: what resume_writing runs in; NULL: none yet */
+    PyObject *waiter;        /* owned future: told when it is made; NULL */
+    PyObject *dict;          /* owned: attributes of the program's; NULL */
     PyObject *weakrefs;
     int fd; /* owned, or the socket object's; -1 when CLOSED */
     enum transport_place place;
     uint32_t lost_writes; /* writes after the connection was lost */
     bool paused;          /* pause_reading() */
+    bool read_ended;      /* a stream: the peer sends no more, the protocol knows */
     bool protocol_paused; /* pause_writing() was called on the protocol */
     bool is_lent;         /* sendfile uses the descriptor */
     Py_ssize_t high, low; /* water marks in bytes */
     Py_ssize_t buffered;  /* bytes that wait to be sent */
     struct raw_address local, peer;
+};
+
+struct transport_kind {        /* what differs between streams and datagrams */
+    struct source_kind source; /* first: the source gives it back */
+    bool (*unsent)(const struct transport *self);  /* data waits to be sent */
+    bool (*writing)(const struct transport *self); /* room is waited for */
+    void (*forget)(
+        struct transport *self); /* all that waits, to be sent or delivered */
+    void (*forget_read)(struct transport *self); /* what waits to be delivered */
 };
 
 /* Interned names of protocol methods. */
@@ -98,9 +111,28 @@ int context_run(PyObject *context, int (*function)(struct transport *),
                 struct transport *self);
 PyObject *transport_socket(struct transport *self); /* borrowed; NULL: exception */
 
-/* transport_start.c: the first things that happen. -1: fatal exception. */
-int transport_tell_made(struct transport *self); /* connection_made */
-int transport_tell_waiter(PyObject *waiter);     /* steals it; NULL: nobody waits */
+/* transport_life.c: beginning, pausing, closing. -1: exception. */
+/* Contexts and the future of what is new; the first event is queued. */
+int transport_set_start(struct transport *self, PyObject *waiter);
+/* connection_made, the watch, the waiter: what asyncio schedules as three callbacks. */
+int transport_start(struct transport *self);
+/* -1: an exception ends the run of the loop; these events are for its next run. */
+int transport_not_handled(struct transport *self, uint32_t events);
+void transport_hold(struct transport *self); /* the loop keeps it while it is needed */
+int transport_want_write(struct transport *self); /* as asyncio adds a writer */
+int transport_write_lost(struct transport *self); /* counted, and warned about */
+int transport_close(struct transport *self);
+/* abort with a reason; NULL: none. */
+int transport_force_close(struct transport *self, PyObject *exception);
+/* The exception that is set ends the transport. -1: it is a fatal one, set again. */
+int transport_fatal(struct transport *self, const char *message);
+PyObject *transport_repr(PyObject *self);
+extern PyMethodDef transport_life_methods[]; /* in each type */
+static inline int
+transport_fd(const struct transport *self) /* -1: the program closed its socket */
+{
+    return socket_fd_now(self->sock, self->fd);
+}
 
 /* The parts of the types. */
 int transport_traverse(struct transport *self, visitproc visit, void *arg);

@@ -189,6 +189,56 @@ async def test_a_socket_closed_with_data_unsent() -> None:
 
 
 @on_loop
+async def test_a_closed_socket_is_not_shut_down() -> None:
+    """write_eof() does not end the connection that has the number now."""
+    left, right = socket.socketpair()
+    async with wired(sockets=(left, right)) as (transport, protocol, _):
+        with used_again(left) as (_, other):
+            with contextlib.suppress(OSError):
+                transport.write_eof()
+            with pytest.raises(BlockingIOError):  # b"" would be its end
+                other.recv(1)
+            transport.abort()
+            await protocol.lost
+
+
+class Told(asyncio.DatagramProtocol):
+    """Collects what an endpoint is told."""
+
+    def __init__(self) -> None:
+        self.came: list[bytes] = []
+        self.errors: list[Exception] = []
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.came.append(data)
+
+    def error_received(self, exc: Exception) -> None:
+        self.errors.append(exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+@on_loop
+async def test_a_closed_datagram_socket_whose_number_is_used_again() -> None:
+    loop = asyncio.get_running_loop()
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    left.setblocking(False)
+    with right:
+        transport, told = await loop.create_datagram_endpoint(Told, sock=left)
+        with used_again(left):
+            with contextlib.suppress(ConnectionRefusedError):
+                right.send(b"x")
+            await later_event()
+            transport.sendto(b"for the peer")
+        transport.abort()
+        await told.lost
+    assert told.came == []
+    assert all(isinstance(each, OSError) for each in told.errors)
+
+
+@on_loop
 async def test_a_listener_whose_number_is_used_again() -> None:
     """Its server takes no connection from the listener that has the number now."""
     loop = asyncio.get_running_loop()
