@@ -21,7 +21,7 @@ FILE_LINES = {".py": 400, ".c": 600, ".h": 600}
 LARGE = {
     "tests/binding/test_binding_arguments.py": 416,
     "tests/binding/test_binding_awaitable.py": 545,
-    "tests/binding/test_binding_events.py": 555,
+    "tests/binding/test_binding_events.py": 548,
     "tests/binding/test_binding_loops.py": 451,
     "tests/binding/test_binding_map.py": 585,
     "tests/binding/test_binding_memory.py": 427,

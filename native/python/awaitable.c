@@ -118,18 +118,6 @@ go_on(struct awaitable *self, PyObject **result)
     return PYGEN_ERROR;
 }
 
-/* A future that yields once more has not been waited for by whoever takes this step:
- * two tasks share one wait, whose end would be both's. It is found here and not in
- * am_await, which anext() calls before every step. */
-void
-future_refuse_second(PyObject *future, const char *noun)
-{
-    if (PyObject_SetAttrString(future, "_asyncio_future_blocking", Py_False) == 0) {
-        PyErr_Format(PyExc_RuntimeError, "this %s is being awaited already", noun);
-    }
-    Py_DECREF(future);
-}
-
 /* The future's answer first: the wake-up, or the cancellation of the task. */
 static PySendResult
 step_waiting(struct awaitable *self, PyObject **result)
@@ -139,8 +127,8 @@ step_waiting(struct awaitable *self, PyObject **result)
     PySendResult sent = PyIter_Send(self->iterator, Py_None, &answer);
     if (sent == PYGEN_NEXT) {
         self->state = AWAIT_WAITING;
-        future_refuse_second(answer, self->kind->noun);
-        return PYGEN_ERROR;
+        *result = answer;
+        return PYGEN_NEXT;
     }
     if (sent == PYGEN_ERROR) {
         PyObject *exception = exception_take();
@@ -507,10 +495,11 @@ static PyGetSetDef flight_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
+/* As with coroutines: two tasks must not share one wait, whose end would be both's. */
 static PyObject *
 awaitable_await(struct awaitable *self)
 {
-    if (UNLIKELY(self->state == AWAIT_RUNNING)) {
+    if (UNLIKELY(self->state == AWAIT_RUNNING || self->state == AWAIT_WAITING)) {
         PyErr_Format(PyExc_RuntimeError, "this %s is being awaited already",
                      self->kind->noun);
         return NULL;

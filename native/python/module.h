@@ -190,9 +190,6 @@ void waiter_wake(struct waiter *waiter, bool closing);
 bool waiter_is_taken(const struct waiter *waiter);
 void waiter_drop(struct waiter *waiter, const struct awaitable *holder);
 
-/* Raises RuntimeError: `noun` has a task that waits for the future, which is stolen. */
-void future_refuse_second(PyObject *future, const char *noun);
-
 enum outcome { OUTCOME_ERROR, OUTCOME_VALUE, OUTCOME_WAIT };
 
 struct awaitable_kind { /* what differs between a flight and a step of an iterator */

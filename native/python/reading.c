@@ -123,13 +123,19 @@ go_on(struct reading *self, PyObject **result)
     return fail(self, result);
 }
 
+/* A future that yields once more has not been waited for by whoever takes this step:
+ * two tasks share the awaitable. It is found here and not in am_await, which anext()
+ * calls before every step. */
 static PySendResult
 refuse_second(struct reading *self, PyObject **result)
 {
     PyObject *future = *result;
     *result = NULL;
     self->phase = READING_WAITING;
-    future_refuse_second(future, "coroutine");
+    if (PyObject_SetAttrString(future, "_asyncio_future_blocking", Py_False) == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine is being awaited already");
+    }
+    Py_DECREF(future);
     return PYGEN_ERROR;
 }
 

@@ -114,19 +114,6 @@ def test_values_of_every_kind(run: Run) -> None:
     run(main())
 
 
-def test_a_value_or_a_default(run: Run, pair: Pair) -> None:
-    """anext() with a default asks for the awaitable before each of its steps."""
-
-    async def main() -> None:
-        events = each_message.events(pair[0])
-        asyncio.get_running_loop().call_soon(pair[1].send, b"three"[:3])
-        assert await anext(events, None) == 3
-        pair[1].close()
-        assert await anext(events, None) is None
-
-    run(main())
-
-
 def test_values_as_they_come(run: Run, pair: Pair) -> None:
     async def main() -> None:
         events = each_message.events(pair[0])
