@@ -363,6 +363,7 @@ core_dealloc(struct core *self)
     PyMem_Free(self->timers_order);
     PyMem_Free(self->readers);
     PyMem_Free(self->holders);
+    PyMem_Free(self->doubts);
     Py_CLEAR(self->buffer);
     Py_CLEAR(self->small);
     Py_TYPE(self)->tp_free((PyObject *)self);

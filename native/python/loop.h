@@ -54,7 +54,7 @@ struct timer *timer_new(PyObject *loop, PyObject *callback, PyObject *const *arg
                         Py_ssize_t count, PyObject *context);
 int handle_note_stack(struct handle *handle); /* debug mode: where it was made */
 /* 0; -1: SystemExit or KeyboardInterrupt is set. Other exceptions are reported. */
-int handle_run(struct handle *handle);
+int handle_run(struct handle *handle, struct core *core); /* NULL: unknown */
 static inline bool
 handle_is_cancelled(const struct handle *handle)
 {
@@ -73,6 +73,8 @@ struct source_kind {
     int (*ready)(struct source *source, uint32_t events);
     /* The loop is being closed: nothing will be seen any more. */
     void (*lost)(struct source *source);
+    /* The callback that gathered something ends: does it. -1: as ready(). NULL: never. */
+    int (*flush)(struct source *source);
 };
 
 struct source {
@@ -82,13 +84,19 @@ struct source {
     struct core *core;              /* borrowed from the object's loop */
     struct source *previous;        /* the core's list */
     struct source *following;
+    struct source *next_gathered;
     int fd;          /* borrowed from the object */
     uint32_t events; /* seen, not yet handled */
     bool begun;      /* some engine has watched it */
     bool listed;     /* in the core's list */
     bool held;       /* the list owns a reference to object */
     bool queued;     /* in the ready queue, which owns a reference */
+    bool gathered;   /* in the core's list of gathered ones, which owns a reference */
+    uint32_t doubt;  /* place in the core's doubts, from 1 on; 0: none */
 };
+
+/* Beside POLLIN and so on: no poll saw anything, but there may be something to read. */
+enum { SOURCE_AGAIN = 1 << 30 };
 
 void source_init(struct source *source, const struct source_kind *kind,
                  PyObject *object);
@@ -102,8 +110,19 @@ void source_want_write(struct source *source); /* report when there is room */
 void source_close(struct source *source);
 /* Before the file is closed: no poll of ours may hold it any more. */
 void source_flush(struct core *core);
+/* Has flush() called before the callback that is being run ends. */
+void source_gather(struct source *source);
+/* What was gathered, in order. An exception that is set stays so. -1: SystemExit or
+ * KeyboardInterrupt is set. */
+int sources_settle(struct core *core);
 /* Has ready() called in this or the next tick with these events. -1: MemoryError. */
 int source_queue(struct source *source, uint32_t events);
+/* doubts.c: something may be left to read that no poll will tell of: ready() is called
+ * with SOURCE_AGAIN a little later. -1: there is no memory. */
+int source_doubt(struct source *source);
+void source_trust(struct source *source); /* not any more */
+/* Queues them if it is time; 0: it did. Otherwise nanoseconds until it is time. */
+int64_t doubts_settle(struct core *core);
 /* host->watched. */
 void source_watched(void *context, struct watch *watch, uint32_t mask);
 /* The core has a new engine: watches begin again. -1: MemoryError. */
@@ -139,6 +158,10 @@ struct core {
     uint64_t timers_next;
 
     struct source *sources; /* list head: all that are open */
+    struct source *gathered_first, *gathered_last;
+    struct source **doubts; /* owned, each borrowed: it leaves before it is closed */
+    uint32_t doubts_count, doubts_room;
+    int64_t doubts_due_ns; /* of CLOCK_MONOTONIC, while there are any */
 
     int readers_fd;         /* owned: epoll set of add_reader; -1: none yet */
     struct reader *readers; /* owned: by fd */
@@ -150,11 +173,13 @@ struct core {
     PyObject *buffer; /* owned bytes: what transports receive into; NULL */
     PyObject *small;  /* owned bytes: for small messages; see stream_read.c */
 
-    uint32_t ticks; /* counted where it matters, see tick.c */
+    uint32_t ticks;   /* counted where it matters, see tick.c */
+    uint32_t entries; /* the number of the one that is being run, or was last */
     bool closed, debug, stopping;
     bool time_replaced; /* loop.time was set or overridden: Python is asked */
     bool asleep;        /* the loop's thread waits: others must wake it */
     bool running;       /* inside core_run */
+    bool in_entry;      /* inside a callback that core_run calls */
     bool forked;        /* in a child: what it has is the parent's too */
 
     struct core *previous_core; /* the list of all, which fork goes through */

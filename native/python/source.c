@@ -91,6 +91,7 @@ void
 source_close(struct source *source)
 {
     watch_end(&source->watch);
+    source_trust(source);
     source->events = 0;
     if (!source->listed) {
         return;
@@ -118,6 +119,50 @@ source_flush(struct core *core)
     if (engine != NULL) {
         watch_flush(engine);
     }
+}
+
+void
+source_gather(struct source *source)
+{
+    struct core *core = source->core;
+    if (source->gathered) {
+        return;
+    }
+    source->gathered = true;
+    source->next_gathered = NULL;
+    if (core->gathered_first == NULL) {
+        core->gathered_first = source;
+    } else {
+        core->gathered_last->next_gathered = source;
+    }
+    core->gathered_last = source;
+    Py_INCREF(source->object);
+}
+
+/* One that fails fatally does not keep the others from their turn. */
+int
+sources_settle(struct core *core)
+{
+    PyObject *before = PyErr_Occurred() ? exception_take() : NULL;
+    PyObject *fatal = NULL;
+    while (core->gathered_first != NULL) {
+        struct source *source = core->gathered_first;
+        core->gathered_first = source->next_gathered;
+        source->gathered = false;
+        if (source->kind->flush(source) < 0) {
+            Py_XSETREF(fatal, exception_take());
+        }
+        Py_DECREF(source->object);
+    }
+    if (fatal != NULL) {
+        Py_XDECREF(before);
+        exception_raise(fatal);
+        return -1;
+    }
+    if (before != NULL) {
+        exception_raise(before);
+    }
+    return 0;
 }
 
 int

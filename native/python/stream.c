@@ -24,10 +24,13 @@ stream_ready(struct source *source, uint32_t events)
     if (UNLIKELY(base->made_context != NULL) && transport_start(base) < 0) {
         return transport_not_handled(base, events);
     }
-    if (events & (POLLRDHUP | POLLHUP | POLLERR | POLLPRI)) {
+    /* In the ring all data looks like urgent data. */
+    bool doubtful = (events & POLLPRI) != 0 && self->trust != TRUST_NONE;
+    if ((events & (POLLRDHUP | POLLHUP | POLLERR | SOURCE_AGAIN)) ||
+        (doubtful && source_doubt(source) < 0)) {
         self->hangup = true;
     }
-    if ((events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR | POLLPRI)) &&
+    if ((events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR | POLLPRI | SOURCE_AGAIN)) &&
         base->read_context != NULL &&
         context_run(base->read_context, stream_read_ready, base) < 0) {
         return transport_not_handled(base, events & (POLLOUT | POLLHUP | POLLERR));
@@ -59,11 +62,15 @@ forget_nothing(struct transport *base)
 }
 
 static const struct transport_kind stream_kind = {
-    .source = {.name = "stream", .watch = WATCH_STREAM, .ready = stream_ready},
+    .source = {.name = "stream",
+               .watch = WATCH_STREAM,
+               .ready = stream_ready,
+               .flush = stream_flush},
     .unsent = has_chunks,
     .writing = has_chunks,
     .forget = forget_chunks,
     .forget_read = forget_nothing,
+    .settle = stream_settle,
 };
 
 /* --- creation ------------------------------------------------------------------------------------- */
@@ -154,7 +161,7 @@ stream_type_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static PyObject *
 stream_set_protocol(struct stream *self, PyObject *protocol)
 {
-    if (stream_take_protocol(self, protocol) < 0) {
+    if (transport_settle(&self->base) < 0 || stream_take_protocol(self, protocol) < 0) {
         return NULL;
     }
     Py_XSETREF(self->base.protocol, Py_NewRef(protocol));
@@ -173,6 +180,9 @@ static PyObject *
 stream_make_empty_waiter(struct stream *self, PyObject *none)
 {
     (void)none;
+    if (transport_settle(&self->base) < 0) {
+        return NULL;
+    }
     if (self->empty_waiter != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
         return NULL;

@@ -9,6 +9,8 @@ struct chunk {       /* data that waits to be sent */
     Py_ssize_t sent;
 };
 
+enum { IOVECS = 64 }; /* chunks in one system call */
+
 /* What incoming data becomes. */
 enum stream_reader {
     READER_BYTES,    /* data_received(bytes) */
@@ -32,8 +34,11 @@ struct stream {
     enum stream_reader reader;
     enum stream_trust trust;
     bool eof;         /* write_eof() was called */
-    bool hangup;      /* the poll saw the peer's end: read until it comes */
+    bool hangup;      /* the peer's end was seen: read until nothing is left */
     bool keeps_bytes; /* its protocol keeps what it is given: see stream_read.c */
+    bool gathering;   /* its program writes several times in one callback */
+    uint8_t doubles, singles;      /* callbacks in a row: see stream_gather.c */
+    uint32_t wrote_in, doubled_in; /* callbacks by number; 0: none */
 };
 
 /* stream_read.c */
@@ -45,5 +50,20 @@ void stream_forget_chunks(struct stream *self);
 PyObject *stream_write(struct stream *self, PyObject *data);
 PyObject *stream_writelines(struct stream *self, PyObject *list);
 PyObject *stream_write_eof(struct stream *self, PyObject *none);
+/* Steals bytes, which may be NULL: an exception is set. -1: exception. */
+int stream_add_chunk(struct stream *self, PyObject *bytes, Py_ssize_t sent);
+/* Sends of the chunks what fits: 0, or -1 and errno, which may be a temporary one. */
+int stream_send_chunks(struct stream *self);
+bool stream_error_is_temporary(int error);
+int stream_write_failed(struct stream *self); /* by errno. -1: fatal exception */
+
+/* stream_gather.c */
+/* Whether this write waits for the end of the callback. copied: its chunk is a copy. */
+bool stream_may_gather(struct stream *self, Py_ssize_t size, bool copied);
+/* After a chunk was added: to be sent when the callback ends, or now if it is enough.
+ * -1: fatal exception. */
+int stream_gathered(struct stream *self);
+int stream_settle(struct transport *self); /* transport_kind.settle */
+int stream_flush(struct source *source);   /* source_kind.flush */
 
 #endif

@@ -54,7 +54,8 @@ deliver(struct stream *self, PyObject *data)
     PyObject *res = protocol_call(&self->base, transport_names.data_received, data);
     if (LIKELY(res != NULL)) {
         Py_DECREF(res);
-        return 0;
+        return transport_settle(
+            &self->base); /* it may have written what it was given */
     }
     return transport_fatal(&self->base,
                            "Fatal error: protocol.data_received() call failed.");

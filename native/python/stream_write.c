@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-enum { CHUNKS_FIRST = 4, IOVECS = 64, SENDS_MAX = 16 };
+enum { CHUNKS_FIRST = 4, SENDS_MAX = 16 };
 
 /* --- the chunks ----------------------------------------------------------------------------- */
 
@@ -39,9 +39,8 @@ chunks_grow(struct stream *self)
     return 0;
 }
 
-/* Steals bytes, which may be NULL: an exception is set. */
-static int
-chunk_add(struct stream *self, PyObject *bytes, Py_ssize_t sent)
+int
+stream_add_chunk(struct stream *self, PyObject *bytes, Py_ssize_t sent)
 {
     if (bytes == NULL) {
         return -1;
@@ -67,6 +66,7 @@ stream_forget_chunks(struct stream *self)
         Py_DECREF(bytes);
     }
     self->base.buffered = 0;
+    self->base.gathers = false;
 }
 
 static void
@@ -91,7 +91,7 @@ chunks_advance(struct stream *self, Py_ssize_t sent)
 /* --- sending --------------------------------------------------------------------------------- */
 
 static ssize_t
-send_chunks(struct stream *self)
+send_many(struct stream *self)
 {
     struct iovec iovecs[IOVECS];
     uint32_t count = self->chunks_count < IOVECS ? self->chunks_count : IOVECS;
@@ -104,8 +104,29 @@ send_chunks(struct stream *self)
     return sendmsg(transport_fd(&self->base), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static bool
-is_temporary(int error)
+static ssize_t
+send_one(struct stream *self)
+{
+    const struct chunk *chunk = chunk_at(self, 0);
+    return send(transport_fd(&self->base),
+                PyBytes_AS_STRING(chunk->bytes) + chunk->sent,
+                (size_t)(PyBytes_GET_SIZE(chunk->bytes) - chunk->sent),
+                MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+int
+stream_send_chunks(struct stream *self)
+{
+    ssize_t sent = self->chunks_count == 1 ? send_one(self) : send_many(self);
+    if (sent < 0) {
+        return -1;
+    }
+    chunks_advance(self, sent);
+    return 0;
+}
+
+bool
+stream_error_is_temporary(int error)
 {
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
@@ -118,8 +139,8 @@ tell_waiter(struct stream *self)
     return waiter == NULL ? 0 : report("all_sent", &waiter, 1);
 }
 
-static int
-write_failed(struct stream *self)
+int
+stream_write_failed(struct stream *self)
 {
     PyErr_SetFromErrno(PyExc_OSError);
     stream_forget_chunks(self);
@@ -163,15 +184,13 @@ stream_write_ready(struct transport *base)
         if (turns == SENDS_MAX) { /* a protocol that writes as fast as the peer reads */
             return source_queue(&base->source, POLLOUT);
         }
-        ssize_t sent = send_chunks(self);
-        if (sent < 0) {
-            if (!is_temporary(errno)) {
-                return write_failed(self);
+        if (stream_send_chunks(self) < 0) {
+            if (!stream_error_is_temporary(errno)) {
+                return stream_write_failed(self);
             }
             source_want_write(&self->base.source);
             return 0;
         }
-        chunks_advance(self, sent);
         if (transport_maybe_resume(&self->base) < 0) { /* it may write more */
             (void)source_queue(&self->base.source, POLLOUT);
             return -1;
@@ -196,30 +215,47 @@ refuse_write(struct stream *self)
     return 0;
 }
 
-/* Sends what it can. The rest becomes a chunk: of `bytes`, or a copy if that is NULL. */
+/* `bytes` from `sent` on, or a copy of that part of the data if it is NULL. */
+static int
+keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *bytes,
+     Py_ssize_t sent)
+{
+    return bytes != NULL
+               ? stream_add_chunk(self, Py_NewRef(bytes), sent)
+               : stream_add_chunk(
+                     self, PyBytes_FromStringAndSize(data + sent, size - sent), 0);
+}
+
+/* Sends what it can, unless more will come. The rest becomes a chunk. */
 static int
 send_or_keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *bytes)
 {
     ssize_t sent = 0;
+    if (UNLIKELY(stream_may_gather(self, size, bytes == NULL))) {
+        return keep(self, data, size, bytes, 0) < 0 ? -1 : stream_gathered(self);
+    }
+    if (transport_settle(&self->base) < 0) {
+        return -1;
+    }
+    if (transport_is_lost(&self->base)) {
+        return transport_write_lost(&self->base);
+    }
     if (self->chunks_count == 0) {
         int fd = transport_fd(&self->base);
         sent = send(fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (LIKELY(sent == size)) {
             return 0;
         }
-        if (sent < 0 && !is_temporary(errno)) {
-            return write_failed(self);
+        if (sent < 0 && !stream_error_is_temporary(errno)) {
+            return stream_write_failed(self);
         }
         sent = sent < 0 ? 0 : sent;
         if (transport_want_write(&self->base) < 0) {
             return -1;
         }
     }
-    int res =
-        bytes != NULL
-            ? chunk_add(self, Py_NewRef(bytes), sent)
-            : chunk_add(self, PyBytes_FromStringAndSize(data + sent, size - sent), 0);
-    return res < 0 ? -1 : transport_maybe_pause(&self->base);
+    return keep(self, data, size, bytes, sent) < 0 ? -1
+                                                   : transport_maybe_pause(&self->base);
 }
 
 static int
@@ -312,7 +348,7 @@ keep_all(struct stream *self, PyObject *items)
     for (Py_ssize_t i = 0; res == 0 && i < count; i++) {
         PyObject *bytes = PyTuple_GET_ITEM(all, i);
         if (PyBytes_GET_SIZE(bytes) > 0) {
-            res = chunk_add(self, Py_NewRef(bytes), 0);
+            res = stream_add_chunk(self, Py_NewRef(bytes), 0);
         }
     }
     Py_XDECREF(all);
@@ -329,10 +365,12 @@ stream_writelines(struct stream *self, PyObject *list)
     if (items == NULL) {
         return NULL;
     }
-    bool was_empty = self->chunks_count == 0;
-    int res = 0;
     Py_INCREF(self);
-    if (transport_is_lost(&self->base)) {
+    int res = transport_settle(&self->base);
+    bool was_empty = self->chunks_count == 0;
+    if (res < 0) {
+        /* nothing was written */
+    } else if (transport_is_lost(&self->base)) {
         res = PyTuple_GET_SIZE(items) > 0 ? transport_write_lost(&self->base) : 0;
     } else if (PyTuple_GET_SIZE(items) > 0) {
         res = keep_all(self, items);
@@ -357,6 +395,9 @@ PyObject *
 stream_write_eof(struct stream *self, PyObject *none)
 {
     (void)none;
+    if (transport_settle(&self->base) < 0) {
+        return NULL;
+    }
     if (transport_is_closing(&self->base) || self->eof) {
         Py_RETURN_NONE;
     }

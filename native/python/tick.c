@@ -12,9 +12,9 @@
 /* Ticks without a wait between looks for signals, and for threads that want the lock. */
 enum { SIGNAL_TICKS_MASK = 15, LOCK_TICKS_MASK = 63 };
 
-/* How long the wait may last: -1: until something happens. -2: an exception is set. */
+/* How long the timers let the wait last: -1: until something happens. -2: exception. */
 static int64_t
-time_to_wait(struct core *core)
+time_to_timer(struct core *core)
 {
     if (core->ready_count > 0 || core->stopping) {
         return 0;
@@ -34,6 +34,18 @@ time_to_wait(struct core *core)
         return 0;
     }
     return (int64_t)ceil(fmin(seconds, SLEEP_S_MAX) * 1e9);
+}
+
+/* How long the wait may last: -1: until something happens. -2: an exception is set. */
+static int64_t
+time_to_wait(struct core *core)
+{
+    int64_t most_ns = core->doubts_count > 0 ? doubts_settle(core) : -1;
+    int64_t wait_ns = time_to_timer(core);
+    if (most_ns >= 0 && (wait_ns == -1 || wait_ns > most_ns)) {
+        return most_ns;
+    }
+    return wait_ns;
 }
 
 static int
@@ -110,7 +122,7 @@ run_source(struct source *source)
 }
 
 static int
-run_entry(entry_t entry)
+run_object(struct core *core, entry_t entry)
 {
     if (entry & ENTRY_SOURCE) {
         return run_source((struct source *)(entry & ~(entry_t)ENTRY_SOURCE));
@@ -121,12 +133,27 @@ run_entry(entry_t entry)
                Py_IS_TYPE(object, TimerHandle_Type))) {
         struct handle *handle = (struct handle *)object;
         if (LIKELY(!handle_is_cancelled(handle))) {
-            res = handle_run(handle);
+            res = handle_run(handle, core);
         }
     } else {
         res = run_foreign(object);
     }
     Py_DECREF(object);
+    return res;
+}
+
+/* What a callback gathered is done before the next one runs; mostly it has been, in its
+ * own context. */
+static int
+run_entry(struct core *core, entry_t entry)
+{
+    core->entries += 1;
+    core->in_entry = true;
+    int res = run_object(core, entry);
+    if (UNLIKELY(core->gathered_first != NULL) && sources_settle(core) < 0) {
+        res = -1;
+    }
+    core->in_entry = false;
     return res;
 }
 
@@ -173,7 +200,7 @@ run_entry_watched(struct core *core, entry_t entry)
     if (!is_source && PyObject_TypeCheck(object, Handle_Type) &&
         handle_is_cancelled((struct handle *)object)) {
         Py_DECREF(object);
-        return run_entry(entry);
+        return run_entry(core, entry);
     }
     PyObject *exception = NULL;
     double start = core_time(core);
@@ -188,7 +215,7 @@ run_entry_watched(struct core *core, entry_t entry)
         Py_DECREF(object);
         return -1;
     }
-    if (run_entry(entry) < 0 || tell_duration(core, object, start) < 0) {
+    if (run_entry(core, entry) < 0 || tell_duration(core, object, start) < 0) {
         exception = exception_take();
     }
     Py_DECREF(object);
@@ -210,8 +237,8 @@ run_ready(struct core *core)
         entry_t entry = core->ready[core->ready_head & core->ready_mask];
         core->ready_head += 1;
         core->ready_count -= 1;
-        int res =
-            LIKELY(!core->debug) ? run_entry(entry) : run_entry_watched(core, entry);
+        int res = LIKELY(!core->debug) ? run_entry(core, entry)
+                                       : run_entry_watched(core, entry);
         if (UNLIKELY(res < 0)) {
             return -1;
         }
@@ -247,14 +274,19 @@ core_run(struct core *core, bool once)
     if (core_check_process(core) < 0) {
         return NULL;
     }
-    int res;
-    bool outer = core->running;
+    bool outer = core->running, inside = core->in_entry;
+    int res = sources_settle(core); /* of a callback that runs the loop */
+    if (res < 0) {
+        return NULL;
+    }
     Py_INCREF(core);
     core->running = true;
+    core->in_entry = false;
     do {
         res = tick(core);
     } while (res == 0 && !once && !core->stopping);
     core->running = outer;
+    core->in_entry = inside;
     Py_DECREF(core);
     if (res < 0) {
         return NULL;

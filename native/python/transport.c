@@ -111,6 +111,10 @@ context_run(PyObject *context, int (*function)(struct transport *),
     }
     Py_INCREF(context);
     int res = function(self);
+    struct core *core = loop_core(self->loop);
+    if (UNLIKELY(core->gathered_first != NULL) && sources_settle(core) < 0) {
+        res = -1;
+    }
     PyObject *exception = UNLIKELY(res < 0) ? exception_take() : NULL;
     if (UNLIKELY(PyContext_Exit(context) < 0)) {
         res = -1;
@@ -319,6 +323,9 @@ static PyObject *
 transport_is_closing_method(struct transport *self, PyObject *none)
 {
     (void)none;
+    if (transport_settle(self) < 0) {
+        return NULL;
+    }
     return PyBool_FromLong(transport_is_closing(self));
 }
 
@@ -333,6 +340,9 @@ static PyObject *
 transport_get_write_buffer_size(struct transport *self, PyObject *none)
 {
     (void)none;
+    if (transport_settle(self) < 0) {
+        return NULL;
+    }
     return PyLong_FromSsize_t(self->buffered);
 }
 
@@ -373,6 +383,9 @@ transport_set_write_buffer_limits(struct transport *self, PyObject *args,
                      high, low);
         return NULL;
     }
+    if (transport_settle(self) < 0) {
+        return NULL;
+    }
     self->high = high;
     self->low = low;
     if (transport_maybe_pause(self) < 0) {
@@ -384,6 +397,9 @@ transport_set_write_buffer_limits(struct transport *self, PyObject *args,
 static PyObject *
 transport_lend(struct transport *self, PyObject *lent)
 {
+    if (transport_settle(self) < 0) {
+        return NULL;
+    }
     self->is_lent = PyObject_IsTrue(lent) == 1;
     struct core *core = loop_core(self->loop);
     if (self->is_lent) {

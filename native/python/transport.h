@@ -52,6 +52,7 @@ struct transport {
     bool read_ended;      /* a stream: the peer sends no more, the protocol knows */
     bool protocol_paused; /* pause_writing() was called on the protocol */
     bool is_lent;         /* sendfile uses the descriptor */
+    bool gathers;         /* what is buffered was not yet tried, see stream_gather.c */
     Py_ssize_t high, low; /* water marks in bytes */
     Py_ssize_t buffered;  /* bytes that wait to be sent */
     struct raw_address local, peer;
@@ -64,6 +65,8 @@ struct transport_kind {        /* what differs between streams and datagrams */
     void (*forget)(
         struct transport *self); /* all that waits, to be sent or delivered */
     void (*forget_read)(struct transport *self); /* what waits to be delivered */
+    /* Sends what was gathered; only called for a transport that gathers. -1: fatal. */
+    int (*settle)(struct transport *self);
 };
 
 /* Interned names of protocol methods. */
@@ -90,6 +93,17 @@ static inline bool
 transport_is_lost(const struct transport *self)
 {
     return self->place >= TRANSPORT_LOST;
+}
+
+/* What write() kept back goes out: before anything that shows whether it has. -1: fatal
+ * exception. */
+static inline int
+transport_settle(struct transport *self)
+{
+    if (LIKELY(!self->gathers)) {
+        return 0;
+    }
+    return ((const struct transport_kind *)self->source.kind)->settle(self);
 }
 
 /* call_soon(connection_lost); the watch has ended. -1: exception. */

@@ -126,7 +126,8 @@ transport_get_extra_info(struct transport *self, PyObject *args, PyObject *kwarg
     static char *keywords[] = {"name", "default", NULL};
     PyObject *name, *fallback = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", keywords,
-                                     &name, &fallback)) {
+                                     &name, &fallback) ||
+        transport_settle(self) < 0) {
         return NULL;
     }
     PyObject *extra = extra_of(self);

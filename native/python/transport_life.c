@@ -232,6 +232,9 @@ end_soon(struct transport *self, PyObject *exception)
 int
 transport_force_close(struct transport *self, PyObject *exception)
 {
+    if (transport_settle(self) < 0) {
+        return -1;
+    }
     return transport_is_lost(self) ? 0 : end_soon(self, exception);
 }
 
@@ -247,6 +250,9 @@ transport_fatal(struct transport *self, const char *message)
 int
 transport_close(struct transport *self)
 {
+    if (transport_settle(self) < 0) {
+        return -1;
+    }
     if (transport_is_closing(self)) {
         return 0;
     }
