@@ -161,7 +161,7 @@ report_failure(struct handle *handle)
 }
 
 int
-handle_run(struct handle *handle, struct core *core)
+handle_run(struct handle *handle)
 {
     PyObject *callback = handle->callback, *args = handle->args;
     PyObject *context = handle->context;
@@ -179,10 +179,6 @@ handle_run(struct handle *handle, struct core *core)
     if (LIKELY(entered == 0)) {
         res = PyObject_Vectorcall(callback, &PyTuple_GET_ITEM(args, 0),
                                   PyTuple_GET_SIZE(args), NULL);
-        if (UNLIKELY(core != NULL && core->gathered_first != NULL) &&
-            sources_settle(core) < 0) {
-            Py_CLEAR(res);
-        }
         if (UNLIKELY(PyContext_Exit(context) < 0)) {
             Py_CLEAR(res);
         }
@@ -201,7 +197,7 @@ static PyObject *
 handle_run_method(struct handle *self, PyObject *none)
 {
     (void)none;
-    if (handle_run(self, NULL) < 0) {
+    if (handle_run(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

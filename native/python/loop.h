@@ -54,7 +54,7 @@ struct timer *timer_new(PyObject *loop, PyObject *callback, PyObject *const *arg
                         Py_ssize_t count, PyObject *context);
 int handle_note_stack(struct handle *handle); /* debug mode: where it was made */
 /* 0; -1: SystemExit or KeyboardInterrupt is set. Other exceptions are reported. */
-int handle_run(struct handle *handle, struct core *core); /* NULL: unknown */
+int handle_run(struct handle *handle);
 static inline bool
 handle_is_cancelled(const struct handle *handle)
 {
@@ -73,7 +73,7 @@ struct source_kind {
     int (*ready)(struct source *source, uint32_t events);
     /* The loop is being closed: nothing will be seen any more. */
     void (*lost)(struct source *source);
-    /* The callback that gathered something ends: does it. -1: as ready(). NULL: never. */
+    /* Does what it gathered. -1: as ready(). NULL: never called. */
     int (*flush)(struct source *source);
 };
 
@@ -110,7 +110,8 @@ void source_want_write(struct source *source); /* report when there is room */
 void source_close(struct source *source);
 /* Before the file is closed: no poll of ours may hold it any more. */
 void source_flush(struct core *core);
-/* Has flush() called before the callback that is being run ends. */
+/* Has flush() called when the callback that is being run ends, or the tick if the loop
+ * is busy sending. */
 void source_gather(struct source *source);
 /* What was gathered, in order. An exception that is set stays so. -1: SystemExit or
  * KeyboardInterrupt is set. */
@@ -159,6 +160,8 @@ struct core {
 
     struct source *sources; /* list head: all that are open */
     struct source *gathered_first, *gathered_last;
+    uint32_t gathered_count;
+    uint32_t writes;        /* of this tick, by callbacks that are not a source's */
     struct source **doubts; /* owned, each borrowed: it leaves before it is closed */
     uint32_t doubts_count, doubts_room;
     int64_t doubts_due_ns; /* of CLOCK_MONOTONIC, while there are any */
@@ -180,6 +183,9 @@ struct core {
     bool asleep;        /* the loop's thread waits: others must wake it */
     bool running;       /* inside core_run */
     bool in_entry;      /* inside a callback that core_run calls */
+    bool in_source;     /* which is a source's */
+    bool busy;          /* several writes in one of the last ticks */
+    uint8_t busy_ticks; /* ticks until it is not */
     bool forked;        /* in a child: what it has is the parent's too */
 
     struct core *previous_core; /* the list of all, which fork goes through */

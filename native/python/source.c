@@ -136,6 +136,7 @@ source_gather(struct source *source)
         core->gathered_last->next_gathered = source;
     }
     core->gathered_last = source;
+    core->gathered_count += 1;
     Py_INCREF(source->object);
 }
 
@@ -145,6 +146,7 @@ sources_settle(struct core *core)
 {
     PyObject *before = PyErr_Occurred() ? exception_take() : NULL;
     PyObject *fatal = NULL;
+    core->gathered_count = 0;
     while (core->gathered_first != NULL) {
         struct source *source = core->gathered_first;
         core->gathered_first = source->next_gathered;

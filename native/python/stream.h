@@ -39,6 +39,7 @@ struct stream {
     bool gathering;   /* its program writes several times in one callback */
     uint8_t doubles, singles;      /* callbacks in a row: see stream_gather.c */
     uint32_t wrote_in, doubled_in; /* callbacks by number; 0: none */
+    int send_error; /* of the last attempt to send what was gathered; 0 */
 };
 
 /* stream_read.c */
@@ -58,9 +59,9 @@ bool stream_error_is_temporary(int error);
 int stream_write_failed(struct stream *self); /* by errno. -1: fatal exception */
 
 /* stream_gather.c */
-/* Whether this write waits for the end of the callback. copied: its chunk is a copy. */
+/* Whether this write waits a moment. copied: its chunk is a copy. */
 bool stream_may_gather(struct stream *self, Py_ssize_t size, bool copied);
-/* After a chunk was added: to be sent when the callback ends, or now if it is enough.
+/* After a chunk was added: to be sent a little later, or now if it is enough.
  * -1: fatal exception. */
 int stream_gathered(struct stream *self);
 int stream_settle(struct transport *self); /* transport_kind.settle */

@@ -1,11 +1,16 @@
-/* Several writes of one callback become one system call.
+/* Writes that wait a moment, so that several become one system call or one wake-up.
  *
- * A protocol that writes a head and then a body pays for two sends and two wake-ups of
- * its peer. A transport whose program has been seen to do that again and again keeps
- * its writes back until the callback ends, which is before the loop does anything else;
- * all others send at once, as asyncio does. What is kept back is
- * sent before anything that could show that it was not: closing, pausing of the
- * protocol, get_write_buffer_size, is_closing, drain, write_eof, sendfile. */
+ * A protocol that writes a head and then a body pays for two sends; a peer on the same
+ * machine that is woken for each of fifty answers costs more than answering. So writes
+ * are kept back in two cases, and sent at once in all others, as asyncio does:
+ *
+ * - A transport whose program has written several times per callback again and again:
+ *   until the callback ends.
+ * - A callback that is not a transport's own (a step of a task) writes, and the tick
+ *   before this one had several such writes: until the tick ends.
+ *
+ * What is kept back is sent before anything that shows it: closing, pausing of the
+ * protocol, get_write_buffer_size, write_eof, sendfile. */
 #include "stream.h"
 
 #include <errno.h>
@@ -36,25 +41,35 @@ note_write(struct stream *self, uint32_t callback)
 bool
 stream_may_gather(struct stream *self, Py_ssize_t size, bool copied)
 {
-    const struct core *core = loop_core(self->base.loop);
+    struct core *core = loop_core(self->base.loop);
     if (!core->in_entry) {
         return false;
     }
+    core->writes += !core->in_source;
     if (self->base.gathers) {
         return !copied || size <= GATHER_BYTES;
     }
     if (!self->gathering) {
         note_write(self, core->entries);
     }
-    return self->gathering && self->chunks_count == 0 && size <= GATHER_BYTES &&
-           size <= self->base.high && !core->forked;
+    return (self->gathering || (core->busy && !core->in_source)) &&
+           self->chunks_count == 0 && size <= GATHER_BYTES && size <= self->base.high &&
+           !core->forked;
 }
 
 int
 stream_gathered(struct stream *self)
 {
     struct transport *base = &self->base;
-    base->gathers = true;
+    if (!base->gathers) {
+        PyObject *context = PyContext_CopyCurrent(); /* of who writes, for later */
+        if (context == NULL) {
+            stream_forget_chunks(self);
+            return -1;
+        }
+        Py_XSETREF(base->write_context, context);
+        base->gathers = true;
+    }
     if (self->chunks_count >= IOVECS || base->buffered > GATHER_BYTES ||
         base->buffered > base->high) {
         return stream_settle(base);
@@ -74,6 +89,20 @@ learn(struct stream *self)
     }
 }
 
+/* It failed, or something is left. */
+static int
+conclude(struct transport *base)
+{
+    struct stream *self = (struct stream *)base;
+    if (self->send_error != 0 && !stream_error_is_temporary(self->send_error)) {
+        errno = self->send_error;
+        return stream_write_failed(self);
+    }
+    source_hold(&base->source, true);
+    source_want_write(&base->source);
+    return transport_maybe_pause(base);
+}
+
 int
 stream_settle(struct transport *base)
 {
@@ -83,15 +112,15 @@ stream_settle(struct transport *base)
         return 0;
     }
     base->gathers = false;
-    learn(self);
-    if (stream_send_chunks(self) < 0 && !stream_error_is_temporary(errno)) {
-        return stream_write_failed(self);
+    if (self->gathering) {
+        learn(self);
     }
-    if (self->chunks_count == 0) {
+    self->send_error = stream_send_chunks(self) < 0 ? errno : 0;
+    if (LIKELY(self->chunks_count == 0)) {
         transport_hold(base);
         return 0;
     }
-    return transport_want_write(base) < 0 ? -1 : transport_maybe_pause(base);
+    return context_run(base->write_context, conclude, base);
 }
 
 int

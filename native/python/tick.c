@@ -12,6 +12,12 @@
 /* Ticks without a wait between looks for signals, and for threads that want the lock. */
 enum { SIGNAL_TICKS_MASK = 15, LOCK_TICKS_MASK = 63 };
 
+enum {
+    BUSY_WRITES = 4,   /* in one tick: more are expected soon */
+    BUSY_TICKS = 8,    /* for so long */
+    GATHERED_MAX = 64, /* transports; more are not kept waiting */
+};
+
 /* How long the timers let the wait last: -1: until something happens. -2: exception. */
 static int64_t
 time_to_timer(struct core *core)
@@ -125,7 +131,10 @@ static int
 run_object(struct core *core, entry_t entry)
 {
     if (entry & ENTRY_SOURCE) {
-        return run_source((struct source *)(entry & ~(entry_t)ENTRY_SOURCE));
+        core->in_source = true;
+        int res = run_source((struct source *)(entry & ~(entry_t)ENTRY_SOURCE));
+        core->in_source = false;
+        return res;
     }
     PyObject *object = (PyObject *)entry;
     int res = 0;
@@ -133,7 +142,7 @@ run_object(struct core *core, entry_t entry)
                Py_IS_TYPE(object, TimerHandle_Type))) {
         struct handle *handle = (struct handle *)object;
         if (LIKELY(!handle_is_cancelled(handle))) {
-            res = handle_run(handle, core);
+            res = handle_run(handle);
         }
     } else {
         res = run_foreign(object);
@@ -142,18 +151,19 @@ run_object(struct core *core, entry_t entry)
     return res;
 }
 
-/* What a callback gathered is done before the next one runs; mostly it has been, in its
- * own context. */
+/* What was gathered waits for the end of the tick only if the loop is busy. */
 static int
 run_entry(struct core *core, entry_t entry)
 {
     core->entries += 1;
     core->in_entry = true;
     int res = run_object(core, entry);
-    if (UNLIKELY(core->gathered_first != NULL) && sources_settle(core) < 0) {
+    core->in_entry = false;
+    if (UNLIKELY(core->gathered_first != NULL) &&
+        (!core->busy || core->gathered_count >= GATHERED_MAX || res < 0) &&
+        sources_settle(core) < 0) {
         res = -1;
     }
-    core->in_entry = false;
     return res;
 }
 
@@ -246,6 +256,19 @@ run_ready(struct core *core)
     return 0;
 }
 
+/* Tasks that answer do not run in each tick, so busyness lasts a little. */
+static void
+note_writes(struct core *core)
+{
+    if (core->writes >= BUSY_WRITES) {
+        core->busy_ticks = BUSY_TICKS;
+    } else if (core->busy_ticks > 0) {
+        core->busy_ticks -= 1;
+    }
+    core->busy = core->busy_ticks > 0;
+    core->writes = 0;
+}
+
 static int
 tick(struct core *core)
 {
@@ -253,7 +276,9 @@ tick(struct core *core)
         (core->timers_count > 0 && timers_due(core) < 0)) {
         return -1;
     }
-    if (run_ready(core) < 0) {
+    note_writes(core);
+    if (run_ready(core) < 0 ||
+        (core->gathered_first != NULL && sources_settle(core) < 0)) {
         return -1;
     }
     /* Callbacks in C never let the interpreter look for signals. */
@@ -274,19 +299,20 @@ core_run(struct core *core, bool once)
     if (core_check_process(core) < 0) {
         return NULL;
     }
-    bool outer = core->running, inside = core->in_entry;
+    bool outer = core->running, inside = core->in_entry, source = core->in_source;
     int res = sources_settle(core); /* of a callback that runs the loop */
     if (res < 0) {
         return NULL;
     }
     Py_INCREF(core);
     core->running = true;
-    core->in_entry = false;
+    core->in_entry = core->in_source = false;
     do {
         res = tick(core);
     } while (res == 0 && !once && !core->stopping);
     core->running = outer;
     core->in_entry = inside;
+    core->in_source = source;
     Py_DECREF(core);
     if (res < 0) {
         return NULL;

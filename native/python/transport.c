@@ -111,10 +111,6 @@ context_run(PyObject *context, int (*function)(struct transport *),
     }
     Py_INCREF(context);
     int res = function(self);
-    struct core *core = loop_core(self->loop);
-    if (UNLIKELY(core->gathered_first != NULL) && sources_settle(core) < 0) {
-        res = -1;
-    }
     PyObject *exception = UNLIKELY(res < 0) ? exception_take() : NULL;
     if (UNLIKELY(PyContext_Exit(context) < 0)) {
         res = -1;
@@ -323,9 +319,6 @@ static PyObject *
 transport_is_closing_method(struct transport *self, PyObject *none)
 {
     (void)none;
-    if (transport_settle(self) < 0) {
-        return NULL;
-    }
     return PyBool_FromLong(transport_is_closing(self));
 }
 

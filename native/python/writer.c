@@ -58,8 +58,7 @@ static int
 is_closing(const struct writer_state *state)
 {
     if (LIKELY(is_native(state->transport))) {
-        struct transport *native = (struct transport *)state->transport;
-        return transport_settle(native) < 0 ? -1 : transport_is_closing(native);
+        return transport_is_closing((struct transport *)state->transport);
     }
     PyObject *transport = Py_NewRef(state->transport);
     PyObject *closing = PyObject_CallMethodNoArgs(transport, stream_names.is_closing);

@@ -1,7 +1,8 @@
-"""Several writes of one callback: the same bytes and calls, whenever they leave.
+"""Writes that wait a moment: the same bytes and calls, whenever they leave.
 
-A transport that writes several times per callback again and again keeps writes back until
-the callback ends. Everything but that moment is asyncio's, which is the judge.
+A transport that writes several times per callback again and again keeps writes back
+until the callback ends; in a loop with many writes per tick, tasks write until the tick
+ends. Everything but that moment is asyncio's, which is the judge.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextvars
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -123,7 +124,6 @@ async def test_ends_come_after_what_was_written(
 
 LOOKS: list[tuple[Callable[[Any], Any], Any]] = [
     (lambda transport: transport.get_write_buffer_size(), 0),
-    (lambda transport: transport.is_closing(), False),
     (lambda transport: transport.get_extra_info("socket") is None, False),
     (lambda transport: transport.set_write_buffer_limits(high=1000), None),
     (lambda transport: transport.set_protocol(transport.get_protocol()), None),
@@ -223,7 +223,7 @@ async def test_a_peer_that_is_gone() -> None:
 
 
 @on_loop
-async def test_drain_pushes_them_out() -> None:
+async def test_streams_that_write_twice_and_drain() -> None:
     one, other = socket.socketpair()
     other.setblocking(False)
     with other:
@@ -232,8 +232,8 @@ async def test_drain_pushes_them_out() -> None:
             writer.write(b"1")
             writer.write(b"2")
             await writer.drain()
-            assert other.recv(100) == b"12"
             await asyncio.sleep(0)
+            assert other.recv(100) == b"12"
         writer.close()
         await writer.wait_closed()
 
@@ -247,6 +247,55 @@ async def test_two_transports_send_in_order() -> None:
         two.write(b"4")
         await asyncio.sleep(0)
         assert (first.recv(9), second.recv(9)) == (b"13", b"24")
+
+
+@on_loop
+async def test_a_busy_loop_sends_when_the_tick_ends() -> None:
+    async with AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(wired()) for _ in range(10)]
+        for number in range(5):
+            await asyncio.sleep(0)
+            for transport, _, _ in wires:
+                transport.write(bytes([number]))
+        await asyncio.sleep(0)
+        for _, _, peer in wires:
+            assert peer.recv(100) == bytes(range(5))
+        seen = []
+        loop = asyncio.get_running_loop()
+        for transport, _, _ in wires:
+            loop.call_soon(transport.write, b"x")
+        for _, _, peer in wires:
+            loop.call_soon(lambda peer=peer: seen.append(is_empty(peer)))
+        await asyncio.sleep(0)
+        assert seen == [keeps_back()] * 10
+        await asyncio.sleep(0)
+        for _, _, peer in wires:
+            assert peer.recv(100) == b"x"
+
+
+@on_loop
+async def test_a_busy_loop_answers_at_once_from_a_protocol() -> None:
+    """What data_received writes does not wait for other callbacks."""
+
+    class Echo(Recorder):
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+            seen.append(is_empty(self.peer))
+
+    seen: list[bool] = []
+    async with AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(wired(Echo)) for _ in range(10)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+            for transport, _, _ in wires:
+                transport.write(b".")
+        await asyncio.sleep(0)
+        for _, protocol, peer in wires:
+            assert peer.recv(100) == b"..."
+            protocol.peer = peer
+            peer.send(b"x")
+        await until(lambda: len(seen) == 10)
+        assert not any(seen)
 
 
 def test_system_exit_after_writing(runner: asyncio.Runner) -> None:
