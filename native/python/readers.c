@@ -86,29 +86,27 @@ reader_at(struct core *core, int fd)
     return &core->readers[fd];
 }
 
-/* The set as the two handles want it. The program may have closed the descriptor and
- * got the number again: then what the set knew is gone, and it is added anew. */
-static int
-control(struct core *core, int fd, const struct reader *reader, bool known)
+static struct epoll_event
+wanted(int fd, const struct reader *reader)
 {
-    if (core->forked) {
-        return 0; /* the set is the parent's: whatever is changed changes there */
-    }
-    struct epoll_event event = {
+    return (struct epoll_event){
         .events = (reader->read != NULL ? EPOLLIN : 0u) |
                   (reader->write != NULL ? EPOLLOUT : 0u),
         .data.fd = fd,
     };
-    if (event.events == 0) {
-        if (known) {
-            (void)epoll_ctl(core->readers_fd, EPOLL_CTL_DEL, fd, &event);
-        }
-        return 0;
-    }
-    int res =
-        epoll_ctl(core->readers_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);
+}
+
+/* One of the handles is new. The program may have closed the descriptor and got the
+ * number again: then what the set knew is gone, and it is added anew. 0, or 1 if the
+ * number was known and is another file's now; -1: exception. */
+static int
+extend(struct core *core, int fd, const struct reader *reader, bool known)
+{
+    struct epoll_event event = wanted(fd, reader);
+    int command = known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    int res = epoll_ctl(core->readers_fd, command, fd, &event);
     if (res < 0 && known && errno == ENOENT) {
-        res = epoll_ctl(core->readers_fd, EPOLL_CTL_ADD, fd, &event);
+        res = epoll_ctl(core->readers_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -1 : 1;
     } else if (res < 0 && !known && errno == EEXIST) {
         res = epoll_ctl(core->readers_fd, EPOLL_CTL_MOD, fd, &event);
     }
@@ -117,6 +115,18 @@ control(struct core *core, int fd, const struct reader *reader, bool known)
         PyErr_SetFromErrno(PyExc_OSError);
     }
     return res;
+}
+
+/* One of the handles has gone. If the descriptor was closed meanwhile, there is nothing
+ * to change: who has the number now did not ask for the other handle. */
+static void
+shrink(const struct core *core, int fd, const struct reader *reader)
+{
+    struct epoll_event event = wanted(fd, reader);
+    if (!core->forked) { /* else the set is the parent's: a change would be there */
+        int command = event.events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+        (void)epoll_ctl(core->readers_fd, command, fd, &event);
+    }
 }
 
 static void
@@ -128,6 +138,16 @@ cancel(PyObject *handle)
     }
     Py_XDECREF(res);
     Py_XDECREF(handle);
+}
+
+/* As in asyncio's selector, the object that came first stands for the descriptor. May
+ * run any Python code. */
+static void
+note_file(struct reader *reader, PyObject *file)
+{
+    PyObject *before = reader->file;
+    reader->file = PyLong_Check(file) ? NULL : Py_NewRef(file);
+    Py_XDECREF(before);
 }
 
 PyObject *
@@ -154,15 +174,17 @@ readers_add(struct core *core, PyObject *const *args, Py_ssize_t count, bool wri
     bool known = reader->read != NULL || reader->write != NULL;
     PyObject *before = *slot;
     *slot = (PyObject *)handle;
-    if (control(core, fd, reader, known) < 0) {
+    int changed = extend(core, fd, reader, known);
+    if (changed < 0) {
         *slot = before;
         Py_DECREF(handle);
         return NULL;
     }
     core->readers_count += before == NULL;
-    Py_XSETREF(core->readers[fd].file,
-               PyLong_Check(args[0]) ? NULL : Py_NewRef(args[0]));
-    Py_INCREF(handle);
+    Py_INCREF(handle); /* who is forgotten or cancelled may remove it again */
+    if (!known || changed > 0) {
+        note_file(reader, args[0]);
+    }
     cancel(before);
     return (PyObject *)handle;
 }
@@ -214,9 +236,7 @@ readers_remove(struct core *core, PyObject *file, bool write)
     }
     *slot = NULL;
     core->readers_count -= 1;
-    if (control(core, fd, reader, true) < 0) {
-        PyErr_Clear(); /* closed meanwhile: then there is nothing to change */
-    }
+    shrink(core, fd, reader);
     forget_file(reader);
     cancel(before);
     Py_RETURN_TRUE;
@@ -238,25 +258,22 @@ readers_of(struct core *core, PyObject *file)
 
 /* --- collecting ------------------------------------------------------------------------------ */
 
-/* A handle that the program cancelled itself: as asyncio, it is removed. */
+/* A handle that the program cancelled itself: as asyncio, it is removed. What is let go
+ * may run any Python code, which may move the readers. */
 static void
-drop_cancelled(struct core *core, int fd)
+drop_cancelled(struct core *core, int fd, bool write)
 {
     struct reader *reader = &core->readers[fd];
-    PyObject **slots[] = {&reader->read, &reader->write};
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(slots); i++) {
-        PyObject *handle = *slots[i];
-        if (handle != NULL && handle_is_cancelled((struct handle *)handle)) {
-            *slots[i] = NULL;
-            core->readers_count -= 1;
-            if (control(core, fd, reader, true) < 0) {
-                PyErr_Clear();
-            }
-            Py_DECREF(handle);
-            reader = &core->readers[fd];
-            forget_file(reader);
-        }
+    PyObject **slot = write ? &reader->write : &reader->read;
+    PyObject *handle = *slot;
+    if (LIKELY(handle == NULL || !handle_is_cancelled((struct handle *)handle))) {
+        return;
     }
+    *slot = NULL;
+    core->readers_count -= 1;
+    shrink(core, fd, reader);
+    forget_file(reader);
+    Py_DECREF(handle);
 }
 
 static int
@@ -265,7 +282,8 @@ push_event(struct core *core, int fd, uint32_t events)
     if ((uint32_t)fd >= core->readers_room) {
         return 0;
     }
-    drop_cancelled(core, fd);
+    drop_cancelled(core, fd, false);
+    drop_cancelled(core, fd, true);
     PyObject *read = core->readers[fd].read, *write = core->readers[fd].write;
     if (read != NULL && (events & ~(uint32_t)EPOLLOUT) &&
         core_push(core, Py_NewRef(read)) < 0) {
