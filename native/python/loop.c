@@ -5,6 +5,7 @@
  * here, so that no instance needs a dictionary. */
 #include "loop.h"
 #include "sock.h"
+#include "transport.h"
 
 #include <stddef.h>
 
@@ -72,7 +73,8 @@ loop_ensure_no_transport(PyObject *self, PyObject *file)
     }
     struct source *holder =
         (uint32_t)fd < core->holders_room ? core->holders[fd] : NULL;
-    if (holder != NULL) {
+    if (holder != NULL &&
+        !transport_is_closing((const struct transport *)holder->object)) {
         PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R",
                      file, holder->object);
         return NULL;

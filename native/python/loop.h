@@ -205,7 +205,8 @@ int core_check_process(const struct core *core);
 void core_wake(struct core *core);   /* after a push from another thread */
 double core_time(struct core *core); /* -1.0 and an exception: loop.time failed */
 
-/* The descriptors of transports, for add_reader's check. -1: MemoryError. */
+/* The descriptors of transports, for add_reader's check: the object of such a source is
+ * a struct transport. -1: MemoryError. */
 int core_hold_fd(struct core *core, int fd, struct source *source);
 void core_drop_fd(struct core *core, int fd, const struct source *source);
 

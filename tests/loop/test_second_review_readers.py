@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers import on_loop, pair, turns, until
+from peers import fill, on_loop, pair, turns, until, wired
 
 ours = pytest.mark.parametrize("runner", ("plain", "uring", "epoll"), indirect=True)
 
@@ -123,3 +124,20 @@ async def test_a_cancelled_reader_whose_file_adds_another() -> None:
         assert set(told) == {"high"}
         assert loop.remove_reader(high)
         os.close(high)
+
+
+@pytest.mark.parametrize("unsent", [False, True])
+@on_loop
+async def test_a_descriptor_of_a_closing_transport(unsent: bool) -> None:
+    loop = asyncio.get_running_loop()
+    async with wired() as (transport, _, _):
+        sock: socket.socket = transport.get_extra_info("socket")
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            loop.add_reader(sock, print)
+        if unsent:
+            fill(transport)
+        transport.close()
+        assert loop.remove_reader(sock) is False
+        loop.add_reader(sock, print)
+        assert loop.remove_reader(sock) is True
+        transport.abort()
