@@ -286,14 +286,13 @@ core_drop_fd(struct core *core, int fd, const struct source *source)
 /* --- life ------------------------------------------------------------------------------------------- */
 
 struct core *
-core_new(PyObject *loop)
+core_new(void)
 {
     struct core *core = PyObject_GC_New(struct core, &Core_Type);
     if (core == NULL) {
         return NULL;
     }
     memset((char *)core + sizeof(PyObject), 0, sizeof(*core) - sizeof(PyObject));
-    core->loop = loop;
     core->readers_fd = -1;
     join_cores(core);
     PyObject_GC_Track(core);

@@ -360,18 +360,22 @@ overrides_time(PyTypeObject *type)
     return _PyType_Lookup(type, time_name) != ours;
 }
 
+/* The core comes first: no loop is ever without one, not even one that is freed here,
+ * whose __del__ asks whether it is closed. */
 static PyObject *
 loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
+    struct core *core = reports() == NULL ? NULL : core_new();
+    if (core == NULL) {
+        return NULL;
+    }
     PyObject *self = base_type->tp_new(type, args, kwargs);
     if (self == NULL) {
+        Py_DECREF(core);
         return NULL;
     }
-    struct core *core = reports() == NULL ? NULL : core_new(self);
-    if (core == NULL) {
-        Py_DECREF(self);
-        return NULL;
-    }
+    core->loop = self;
+    core->closed = true; /* until asyncio's constructor has set it up */
     core->time_replaced = overrides_time(type);
     *(struct core **)((char *)self + loop_core_offset) = core;
     return self;

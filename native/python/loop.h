@@ -194,7 +194,7 @@ struct core {
 
 extern PyTypeObject Core_Type;
 
-struct core *core_new(PyObject *loop);
+struct core *core_new(void);              /* its loop is set by who makes it */
 PyObject *core_engine(struct core *core); /* borrowed; made if needed; NULL */
 /* Steals a reference to handle; -1: MemoryError, and the reference is gone. */
 int core_push(struct core *core, PyObject *handle);
