@@ -150,7 +150,8 @@ call_leave(struct awaitable *self)
     call_release(call_of(self));
 }
 
-/* The first step, up to the system call. -1: exception. */
+/* The first step, up to the system call. May run Python code: facts are read before
+ * and have to be read again. -1: exception. */
 static int
 call_begin(struct sock_call *self, bool is_plain, const struct socket_facts *facts)
 {
@@ -165,24 +166,39 @@ call_begin(struct sock_call *self, bool is_plain, const struct socket_facts *fac
         self->way = WAY_NATIVE;
     } else {
         self->way = WAY_ASK;
-        PyBuffer_Release(&self->view);
     }
     return 0;
+}
+
+/* The attempt. A socket may be given another class while the call waits, and is closed
+ * by whatever it likes: its descriptor is good for one system call. */
+static enum outcome
+call_try(struct sock_call *self, PyObject **result)
+{
+    struct socket_facts facts;
+    bool is_plain = socket_read_facts(self->args[0], &facts);
+    if (self->way == WAY_OPEN) {
+        if (call_begin(self, is_plain, &facts) < 0) {
+            return OUTCOME_ERROR;
+        }
+        is_plain = socket_read_facts(self->args[0], &facts);
+    }
+    if (LIKELY(self->way == WAY_NATIVE && is_plain)) {
+        return sock_kind_of(self)->native(self, &facts, result);
+    }
+    self->way = WAY_ASK;
+    PyBuffer_Release(&self->view);
+    return sock_kind_of(self)->ask(self, result);
 }
 
 static enum outcome
 call_advance(struct awaitable *base, PyObject **result)
 {
     struct sock_call *self = call_of(base);
-    const struct sock_kind *kind = sock_kind_of(self);
-    struct socket_facts facts;
-    bool is_plain = socket_read_facts(self->args[0], &facts);
-    if (self->way == WAY_OPEN && call_begin(self, is_plain, &facts) < 0) {
-        return OUTCOME_ERROR;
+    if (UNLIKELY(self->source.listed)) { /* somebody else has set the future */
+        source_close(&self->source);
     }
-    enum outcome outcome = LIKELY(self->way == WAY_NATIVE)
-                               ? kind->native(self, &facts, result)
-                               : kind->ask(self, result);
+    enum outcome outcome = call_try(self, result);
     if (LIKELY(outcome == OUTCOME_VALUE)) {
         call_release(self);
     } else if (outcome == OUTCOME_WAIT && call_watch(self) < 0) {

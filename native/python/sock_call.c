@@ -421,7 +421,8 @@ sendto_native(struct sock_call *self, const struct socket_facts *facts,
     if (PySys_Audit("socket.sendto", "OO", self->args[0], self->args[2]) < 0) {
         return OUTCOME_ERROR;
     }
-    ssize_t n = give(facts->fd, self->view.buf, (size_t)self->size, &peer);
+    int fd = socket_fd_now(self->args[0], facts->fd); /* a hook may have closed it */
+    ssize_t n = give(fd, self->view.buf, (size_t)self->size, &peer);
     return n < 0 ? refused() : value(PyLong_FromSsize_t(n), result);
 }
 
