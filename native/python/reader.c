@@ -293,8 +293,10 @@ reader_feed_data(PyObject *self, PyObject *const *args, Py_ssize_t count,
     if (UNLIKELY(state == NULL || !PyBytes_CheckExact(args[0]))) {
         return THEIRS("feed_data");
     }
-    return none_or_error(
-        feed(state, PyBytes_AS_STRING(args[0]), PyBytes_GET_SIZE(args[0])));
+    Py_INCREF(state); /* a loop or transport in Python may take the reader apart */
+    int res = feed(state, PyBytes_AS_STRING(args[0]), PyBytes_GET_SIZE(args[0]));
+    Py_DECREF(state);
+    return none_or_error(res);
 }
 
 static PyObject *
@@ -318,8 +320,11 @@ reader_set_exception(PyObject *self, PyObject *const *args, Py_ssize_t count,
     if (UNLIKELY(state == NULL)) {
         return THEIRS("set_exception");
     }
+    Py_INCREF(state); /* the end of the one before may take the reader apart */
     Py_SETREF(state->exception, Py_NewRef(args[0]));
-    return none_or_error(wake(state, stream_names.set_exception, args[0]));
+    int res = wake(state, stream_names.set_exception, args[0]);
+    Py_DECREF(state);
+    return none_or_error(res);
 }
 
 #undef THEIRS

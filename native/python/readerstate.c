@@ -147,7 +147,10 @@ reader_field_set(PyObject *reader, PyObject *value, void *field)
         PyErr_SetString(PyExc_AttributeError, "a stream's state cannot be deleted");
         return -1;
     }
-    return field_set(state, (enum field)(uintptr_t)field, value);
+    Py_INCREF(state); /* a value that is asked what it is may take the reader apart */
+    int res = field_set(state, (enum field)(uintptr_t)field, value);
+    Py_DECREF(state);
+    return res;
 }
 
 static PyGetSetDef field_getset[FIELDS]; /* of the class, for ever */
@@ -303,6 +306,9 @@ reader_state_move_in(PyObject *reader)
     PyObject *before = stream_dict(reader);
     PyObject *dict = before == NULL ? NULL : PyDict_Copy(before);
     struct reader_state *state = dict == NULL ? NULL : state_from(dict);
+    if (state != NULL) { /* what is left in the dictionary is the program's */
+        state->patched = !stream_instance_is_plain(&reader_class, dict, 0);
+    }
     bool done =
         state != NULL && stream_move_in(&reader_class, reader, dict, (PyObject *)state);
     PyErr_Clear();

@@ -62,8 +62,10 @@ writer_field_set(PyObject *writer, PyObject *value, void *field)
         PyErr_SetString(PyExc_AttributeError, "a stream's state cannot be deleted");
         return -1;
     }
+    Py_INCREF(state); /* the end of what was there may take the writer apart */
     Py_SETREF(*slot_of(state, (size_t)field), Py_NewRef(value));
     look_around(state);
+    Py_DECREF(state);
     return 0;
 }
 
