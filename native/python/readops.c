@@ -31,7 +31,9 @@ new_future(PyObject *loop)
     static const PyTypeObject *native; /* borrowed: only compared */
     static unsigned version;           /* of that type, when it was looked at */
     PyTypeObject *type = Py_TYPE(loop);
-    if (LIKELY(type == native && version != 0 && type->tp_version_tag == version)) {
+    PyObject **dict = _PyObject_GetDictPtr(loop); /* an instance may have its own */
+    if (LIKELY(type == native && version != 0 && type->tp_version_tag == version &&
+               (dict == NULL || *dict == NULL))) {
         return loop_create_future(loop);
     }
     if (PyType_IsSubtype(type, Loop_Type)) {

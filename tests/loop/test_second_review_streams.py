@@ -66,6 +66,30 @@ async def test_other_attributes_do_no_harm() -> None:
     peer.close()
 
 
+@on_loop
+async def test_create_future_of_the_loop_itself() -> None:
+    loop: Any = asyncio.get_running_loop()
+    reader, writer, peer = await connected(lambda reader: None)
+    made: list[asyncio.Future[Any]] = []
+
+    async def read_later() -> None:
+        loop.call_soon(peer.send, b"x")
+        assert await reader.read(9) == b"x"
+
+    for _ in range(3):  # whatever is remembered of the loop
+        await read_later()
+    create = loop.create_future
+    loop.create_future = lambda: made.append(create()) or made[-1]
+    try:
+        await read_later()
+    finally:
+        del loop.create_future
+    assert len(made) == 1
+    writer.close()
+    await writer.wait_closed()
+    peer.close()
+
+
 # Taken apart.
 
 
