@@ -21,55 +21,31 @@ static uint32_t free_count;
 
 /* --- waiting ------------------------------------------------------------------------------- */
 
-/* A future that is done already was cancelled by its task, which knows. */
-void
-waiter_wake(struct waiter *waiter, bool closing)
+/* The task that runs now, to be compared and never followed; NULL: none. -1: exception. */
+static int
+ask_task(const void **task)
 {
-    PyObject *future = waiter->future;
-    if (future == NULL) {
-        return;
-    }
-    waiter->future = NULL;
-    PyObject *res = PyObject_CallMethodOneArg(future, names.set_result, Py_None);
-    if (res == NULL) {
-        PyObject *exception = exception_take();
-        PyObject *done = PyObject_CallMethodNoArgs(future, names.done);
-        if (done == Py_True || closing) {
-            PyErr_Clear();
-            Py_DECREF(exception);
-        } else {
-            exception_raise(exception);
-            PyErr_WriteUnraisable(future);
+    static PyObject *current; /* owned for ever */
+    PyObject *function = module_attribute(&current, "asyncio", "current_task");
+    PyObject *object = function == NULL ? NULL : PyObject_CallNoArgs(function);
+    if (object == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+            return -1;
         }
-        Py_XDECREF(done);
+        PyErr_Clear(); /* no loop runs here */
     }
-    Py_XDECREF(res);
-    Py_DECREF(future);
-}
-
-bool
-waiter_is_taken(const struct waiter *waiter)
-{
-    if (waiter->future == NULL) {
-        return false;
-    }
-    PyErr_SetString(PyExc_RuntimeError,
-                    "another task waits for the next value of this iterator");
-    return true;
-}
-
-void
-waiter_drop(struct waiter *waiter, const struct awaitable *holder)
-{
-    if (waiter->holder == holder) {
-        Py_CLEAR(waiter->future);
-    }
+    *task = object == Py_None ? NULL : object;
+    Py_XDECREF(object);
+    return 0;
 }
 
 /* Makes the future, and gives it to the task. */
 static PySendResult
 begin_waiting(struct awaitable *self, PyObject **result)
 {
+    if (ask_task(&self->task) < 0) {
+        return PYGEN_ERROR;
+    }
     struct waiter *waiter = self->kind->waiter(self);
     PyObject *future = self->kind->future(self);
     if (future == NULL) {
@@ -154,6 +130,38 @@ refuse_step(const struct awaitable *self)
     return PYGEN_ERROR;
 }
 
+static bool
+is_pending(struct awaitable *self)
+{
+    const struct waiter *waiter = self->kind->waiter(self);
+    if (waiter->future == NULL || waiter->holder != self) {
+        return false;
+    }
+    PyObject *done = PyObject_CallMethodNoArgs(waiter->future, names.done);
+    Py_XDECREF(done);
+    return done == Py_False;
+}
+
+/* Before a step of one that waits and was asked for its iterator meanwhile. As with
+ * coroutines two tasks must not share one wait, whose end would be both's. Only the step
+ * shows who asked: anext() with a default has the one task ask before each of its steps,
+ * and before throw() and close(). */
+static int
+refuse_second(struct awaitable *self)
+{
+    const void *task;
+    self->is_asked = false;
+    if (ask_task(&task) < 0) {
+        return -1;
+    }
+    if (task == self->task && !is_pending(self)) {
+        return 0;
+    }
+    PyErr_Format(PyExc_RuntimeError, "this %s is being awaited already",
+                 self->kind->noun);
+    return -1;
+}
+
 static inline PySendResult
 step(struct awaitable *self, PyObject **result)
 {
@@ -162,7 +170,8 @@ step(struct awaitable *self, PyObject **result)
         return go_on(self, result);
     }
     if (self->state == AWAIT_WAITING) {
-        return step_waiting(self, result);
+        bool refused = UNLIKELY(self->is_asked) && refuse_second(self) < 0;
+        return refused ? PYGEN_ERROR : step_waiting(self, result);
     }
     return refuse_step(self);
 }
@@ -281,7 +290,8 @@ awaitable_begin(struct awaitable *self, const struct awaitable_kind *kind)
     self->run = NULL;
     self->iterator = NULL;
     self->waiter = (struct waiter){NULL, NULL};
-    self->is_wrapped = self->is_finalized = false;
+    self->task = NULL;
+    self->is_wrapped = self->is_finalized = self->is_asked = false;
 }
 
 static struct awaitable *
@@ -495,11 +505,11 @@ static PyGetSetDef flight_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-/* As with coroutines: two tasks must not share one wait, whose end would be both's. */
 static PyObject *
 awaitable_await(struct awaitable *self)
 {
-    if (UNLIKELY(self->state == AWAIT_RUNNING || self->state == AWAIT_WAITING)) {
+    self->is_asked = self->state == AWAIT_WAITING;
+    if (UNLIKELY(self->state == AWAIT_RUNNING)) {
         PyErr_Format(PyExc_RuntimeError, "this %s is being awaited already",
                      self->kind->noun);
         return NULL;

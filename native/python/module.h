@@ -173,7 +173,7 @@ struct syslet_object {
 
 extern PyTypeObject Syslet_Type;
 
-/* --- waiting (awaitable.c) ------------------------------------------------------ */
+/* --- waiting (awaitable.c, waiter.c) ------------------------------------------------------ */
 
 /* The future that an owner's task waits for. It is not visited by the collector: while
  * a flight is in the air, whoever waits for it is alive. */
@@ -213,8 +213,10 @@ struct awaitable {
     PyObject *source;     /* owned: a step's iterator; a flight's syslet */
     PyObject *iterator;   /* owned: of the future being waited for */
     struct waiter waiter; /* a flight's own */
+    const void *task;     /* whose wait it is: only compared; NULL: no task's */
     bool is_finalized;    /* and would not be again: not for the free list */
     bool is_wrapped;      /* a coroutine has it, which warns if it is never awaited */
+    bool is_asked;        /* for its iterator, since it waits */
 };
 
 extern PyTypeObject Flight_Type;
