@@ -102,6 +102,7 @@ ready_clear(struct core *core)
     core->ready_count = core->parents_count;
     core->ready_mask = core->parents_mask;
     core->parents = NULL;
+    core->parents_count = 0;
     ready_drop_all(core);
 }
 
