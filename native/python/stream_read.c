@@ -92,8 +92,8 @@ deliver_copy(struct stream *self, PyObject *buffer, Py_ssize_t size)
         memcpy(PyBytes_AS_STRING(copy), data, (size_t)size);
     }
     buffer_give(core, buffer);
-    if (copy == NULL) {
-        return -1;
+    if (copy == NULL) { /* nobody else has these bytes */
+        return transport_fatal(&self->base, "Fatal read error on socket transport");
     }
     if (again) {
         return deliver_cut(self, copy, size, &core->small);
@@ -163,7 +163,7 @@ read_bytes(struct stream *self, bool *more)
     struct core *core = loop_core(self->base.loop);
     PyObject *buffer = take(&core->buffer, RECEIVE_BYTES);
     if (buffer == NULL) {
-        return READ_FATAL;
+        return read_failed(self, "Fatal read error on socket transport");
     }
     ssize_t size = receive(self, PyBytes_AS_STRING(buffer), RECEIVE_BYTES, more);
     if (size <= 0) {
@@ -250,11 +250,11 @@ read_buffered(struct stream *self, bool *more)
 
 /* --- readiness ---------------------------------------------------------------------------------- */
 
+/* -1: the protocol may not know of the end, and is told again. */
 static int
 read_end(struct stream *self)
 {
     struct transport *base = &self->base;
-    self->base.read_ended = true;
     if (UNLIKELY(loop_core(base->loop)->debug)) {
         PyObject *args[] = {(PyObject *)self};
         if (report("received_eof", args, 1) < 0) {
@@ -269,6 +269,7 @@ read_end(struct stream *self)
                                "Fatal error: protocol.eof_received() call failed.");
     }
     if (stays) {
+        base->read_ended = true;
         transport_hold(base); /* nothing more is read */
         return 0;
     }
@@ -293,7 +294,7 @@ stream_read_ready(struct transport *base)
         return 0;
     }
     if (size == 0) {
-        return read_end(self);
+        size = read_end(self) < 0 ? READ_FATAL : READ_ENDED;
     }
     if (size == -EAGAIN) {
         self->hangup = false; /* urgent data, or a peer that came back: all is read */

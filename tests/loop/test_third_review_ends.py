@@ -7,8 +7,53 @@ asyncio's loop is the judge where it can be.
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from typing import Any
+
 import pytest
+from peers import PATIENCE_S, KeepsOpen, Recorder, until, wired
 from processes import check_process
+
+# The end of file.
+
+
+class Interrupted(Recorder):
+    """Learns of the end of file only when it is told a second time."""
+
+    def eof_received(self) -> bool | None:
+        if "interrupted" not in self.told:
+            self.told.append("interrupted")
+            raise KeyboardInterrupt
+        return super().eof_received()
+
+
+class InterruptedOpen(Interrupted, KeepsOpen):
+    """The same, and it writes on afterwards."""
+
+
+@pytest.mark.parametrize("factory", [Interrupted, InterruptedOpen])
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_interrupt_at_the_end_of_file(
+    runner: asyncio.Runner, factory: Any, debug: bool
+) -> None:
+    """The protocol is told again when the loop runs again."""
+    loop = runner.get_loop()
+    loop.set_debug(debug)
+
+    async def main() -> None:
+        async with wired(factory) as (transport, protocol, peer):
+            peer.send(b"data")
+            peer.shutdown(socket.SHUT_WR)
+            await until(lambda: "eof" in protocol.told)
+            assert protocol.told[:4] == ["made", "data", "interrupted", "eof"]
+            assert transport.is_closing() == (factory is Interrupted)
+
+    task = loop.create_task(main())
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    loop.run_until_complete(asyncio.wait_for(task, PATIENCE_S))
+
 
 # Loops of the parent in a child.
 
