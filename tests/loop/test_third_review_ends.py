@@ -12,7 +12,7 @@ import socket
 from typing import Any
 
 import pytest
-from peers import PATIENCE_S, KeepsOpen, Recorder, until, wired
+from peers import PATIENCE_S, KeepsOpen, Recorder, on_loop, pair, until, wired
 from processes import check_process
 
 # The end of file.
@@ -53,6 +53,34 @@ def test_an_interrupt_at_the_end_of_file(
     with pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(task)
     loop.run_until_complete(asyncio.wait_for(task, PATIENCE_S))
+
+
+# Files of add_reader.
+
+
+class File:
+    """A file that, at its end, has the loop forget the number that it had."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.number = sock.fileno()
+        self.loop = asyncio.get_running_loop()
+
+    def fileno(self) -> int:
+        return self.number
+
+    def __del__(self) -> None:
+        self.loop.remove_reader(self.number)
+
+
+@on_loop
+async def test_the_end_of_a_file_removes_what_came_after_it() -> None:
+    loop = asyncio.get_running_loop()
+    with pair() as (left, _):
+        for _ in range(3):
+            loop.add_reader(File(left), print)
+            loop.add_reader(left, print)
+        loop.remove_reader(left)
+        assert loop.remove_reader(left) is False
 
 
 # Loops of the parent in a child.
