@@ -253,7 +253,8 @@ uring_unpoll(struct watch *watch)
 }
 
 /* The kernel runs some twenty of a ring's deferred completions per entry (6.18): a file
- * is let go only when the last of them has run. */
+ * is let go only when the last of them has run. Completions are not taken here, so an
+ * overflow of their queue does not end by entering. */
 static void
 uring_flush(struct engine *engine)
 {
@@ -262,8 +263,7 @@ uring_flush(struct engine *engine)
     }
     removals_again(engine);
     int res = ring_enter(&engine->ring, 0);
-    for (int i = 0; i < FLUSHES_MAX && res == 0 && ring_wants_enter(&engine->ring);
-         i++) {
+    for (int i = 0; i < FLUSHES_MAX && res == 0 && ring_has_work(&engine->ring); i++) {
         res = ring_enter(&engine->ring, 0);
     }
     engine->removals_due = ring_unsubmitted(&engine->ring) != 0;

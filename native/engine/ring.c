@@ -240,10 +240,15 @@ ring_unreserve(struct ring *ring)
 }
 
 bool
+ring_has_work(const struct ring *ring)
+{
+    return ring_unsubmitted(ring) != 0 || (LOAD(ring->sq_flags) & SQ_TASKRUN) != 0;
+}
+
+bool
 ring_wants_enter(const struct ring *ring)
 {
-    return ring_unsubmitted(ring) != 0 ||
-           (LOAD(ring->sq_flags) & (SQ_TASKRUN | SQ_CQ_OVERFLOW)) != 0;
+    return ring_has_work(ring) || (LOAD(ring->sq_flags) & SQ_CQ_OVERFLOW) != 0;
 }
 
 int

@@ -59,5 +59,7 @@ int ring_enter(struct ring *ring, int64_t timeout_ns);
 
 bool ring_next(struct ring *ring, struct cqe *cqe); /* false: none there now */
 bool ring_wants_enter(const struct ring *ring);     /* kernel work waits for us */
+/* The same, without completions that found no room: they wait for ring_next. */
+bool ring_has_work(const struct ring *ring);
 
 #endif

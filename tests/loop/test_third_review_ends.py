@@ -116,3 +116,45 @@ def test_a_child_closes_a_loop_with_callbacks_that_wait(
     """They are dropped, and collecting the loop looks for no others."""
     script = CHILD.replace("WAITING", str(waiting))
     assert check_process(script, backend) == "in the parent\n" * waiting
+
+
+# Many ends at once.
+
+MANY = """
+import asyncio, resource, socket, warnings
+import syslet_loop
+
+NUMBER = 2600  # the kernel has two things to say of each: more than have room
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+warnings.simplefilter("ignore", ResourceWarning)
+
+async def endpoint(loop):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    made = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=sock)
+    made[0].pause_reading()  # so that the loop does not keep it
+    return made[0]
+
+async def main():
+    loop = asyncio.get_running_loop()
+    transports = [await endpoint(loop) for _ in range(NUMBER)]
+    await asyncio.sleep(0.001)
+    before = loop.stats()["enters"]
+    transports.clear()
+    await asyncio.sleep(0)
+    print(loop.stats()["enters"] - before < 20 * NUMBER)
+
+if hard != resource.RLIM_INFINITY and hard < NUMBER + 100:
+    print("too few descriptors")
+else:
+    syslet_loop.run(main())
+"""
+
+
+def test_many_transports_are_forgotten_together(backend: str) -> None:
+    """The kernel is not entered again and again while its answers find no room."""
+    said = check_process(MANY, backend)
+    if said == "too few descriptors\n":
+        pytest.skip(said)
+    assert said == "True\n"
