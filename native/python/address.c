@@ -242,14 +242,14 @@ socket_read_facts(PyObject *sock, struct socket_facts *facts)
     return true;
 }
 
+/* Of a subclass as well: whatever its methods do, the descriptor is where it is. */
 int
 socket_fd_now(PyObject *sock, int fd)
 {
-    struct socket_facts facts;
-    if (sock == NULL || !socket_read_facts(sock, &facts)) {
+    if (sock == NULL || !layout_is_known || !PyObject_TypeCheck(sock, socket_type)) {
         return fd;
     }
-    return facts.fd == fd ? fd : -1;
+    return ((const struct socket_layout *)sock)->facts.fd == fd ? fd : -1;
 }
 
 static int

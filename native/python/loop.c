@@ -63,6 +63,7 @@ loop_get_debug(PyObject *self, PyObject *none)
 
 /* --- readers ---------------------------------------------------------------------------------- */
 
+/* One that is closing has given the descriptor up, as asyncio sees it. */
 static PyObject *
 loop_ensure_no_transport(PyObject *self, PyObject *file)
 {
@@ -298,9 +299,11 @@ loop_get_scheduled(PyObject *self, void *closure)
 {
     (void)closure;
     struct core *core = loop_core(self);
-    PyObject *list = PyList_New(core->timers_count);
+    PyObject *list = PyList_New(0); /* may run the collector, and timers may go then */
     for (Py_ssize_t i = 0; list != NULL && i < core->timers_count; i++) {
-        PyList_SET_ITEM(list, i, Py_NewRef(core->timers[i]));
+        if (PyList_Append(list, (PyObject *)core->timers[i]) < 0) {
+            Py_CLEAR(list);
+        }
     }
     return list;
 }

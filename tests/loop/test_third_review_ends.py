@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 from peers import PATIENCE_S, KeepsOpen, Recorder, on_loop, pair, until, wired
 from processes import check_process
+from test_datagram import endpoint
+
+ours = pytest.mark.parametrize("runner", ("plain", "uring", "epoll"), indirect=True)
+
 
 # The end of file.
 
@@ -53,6 +57,50 @@ def test_an_interrupt_at_the_end_of_file(
     with pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(task)
     loop.run_until_complete(asyncio.wait_for(task, PATIENCE_S))
+
+
+# Descriptors of what is closing.
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+@on_loop
+async def test_the_descriptor_of_a_closing_transport(end: str) -> None:
+    """It may be asked for, and watched, until it is closed."""
+    loop = asyncio.get_running_loop()
+    async with wired() as (transport, _, _), endpoint() as (other, _):
+        for each in (transport, other):
+            number = each.get_extra_info("socket").fileno()
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                loop.remove_reader(number)
+            getattr(each, end)()
+            assert loop.remove_reader(number) is False
+            assert loop.remove_writer(number) is False
+            loop.add_writer(number, print)
+            assert loop.remove_writer(number) is True
+
+
+class Socket(socket.socket):
+    """A program may have a class of its own."""
+
+
+@ours
+@on_loop
+async def test_a_closed_socket_of_another_class() -> None:
+    """Its number is not used, as with any socket that is closed under its transport."""
+    left, right = socket.socketpair()
+    mine = Socket(fileno=left.detach())
+    async with wired(sockets=(mine, right)) as (transport, protocol, _):
+        number = mine.fileno()
+        mine.close()
+        with pair() as (new, other):
+            assert new.fileno() == number
+            other.send(b"of another")
+            transport.write(b"for the peer")
+            await protocol.lost
+            assert new.recv(100) == b"of another"
+            with pytest.raises(BlockingIOError):
+                other.recv(100)
+    assert protocol.data == b""
 
 
 # Files of add_reader.
