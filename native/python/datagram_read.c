@@ -109,18 +109,20 @@ static int
 deliver_next(struct datagram *self)
 {
     struct batch *batch = self->batch;
-    const struct mmsghdr *header = &batch->headers[batch->next];
-    const char *bytes = batch->iovecs[batch->next].iov_base;
-    PyObject *data = PyBytes_FromStringAndSize(bytes, header->msg_len);
-    PyObject *address = data == NULL
-                            ? NULL
-                            : datagram_sender(self, &batch->addresses[batch->next],
-                                              header->msg_hdr.msg_namelen);
-    batch->next += 1;
-    int res =
-        address == NULL
-            ? transport_fatal(&self->base, "Fatal read error on datagram transport")
-            : deliver(self, data, address);
+    unsigned at = batch->next++;
+    const struct sockaddr_storage sender = batch->addresses[at];
+    unsigned size = batch->headers[at].msg_hdr.msg_namelen;
+    PyObject *data = PyBytes_FromStringAndSize(batch->iovecs[at].iov_base,
+                                               batch->headers[at].msg_len);
+    /* The collector may run here, and what it runs may end the transport: then the
+     * batch is gone, and nothing more is delivered. */
+    PyObject *address = data == NULL ? NULL : datagram_sender(self, &sender, size);
+    int res = 0;
+    if (address == NULL) {
+        res = transport_fatal(&self->base, "Fatal read error on datagram transport");
+    } else if (self->batch == batch) {
+        res = deliver(self, data, address);
+    }
     Py_XDECREF(address);
     Py_XDECREF(data);
     return res;

@@ -143,10 +143,13 @@ send_message(struct datagram *self, const struct message *message)
         datagram_target(self, message->address, &storage, &address, &size) == 0) {
         return ask_socket(self, message);
     }
+    if (address != &storage) { /* a hook that sends may put another in its place */
+        memcpy(&storage, address, size);
+    }
     if (PySys_Audit("socket.sendto", "OO", self->base.sock, message->address) < 0) {
         return SEND_FAILED;
     }
-    return send_to(self, message, address, size);
+    return send_to(self, message, &storage, size);
 }
 
 int
@@ -169,6 +172,25 @@ send_failed(struct datagram *self)
                                  "Fatal write error on datagram transport");
 }
 
+/* Sends the first of them. Whoever is asked on the way (the socket's own method, an
+ * audit hook) may end the transport, which forgets them all: then none is left. */
+static enum sending
+letter_send(struct datagram *self)
+{
+    struct letter letter = *letter_at(self, 0);
+    Py_INCREF(letter.bytes);
+    Py_XINCREF(letter.address);
+    const struct message message = {letter.bytes, PyBytes_AS_STRING(letter.bytes),
+                                    PyBytes_GET_SIZE(letter.bytes), letter.address};
+    enum sending sending = send_message(self, &message);
+    if (sending != SEND_WAITS && self->letters_count > 0) {
+        letter_drop(self);
+    }
+    Py_DECREF(letter.bytes);
+    Py_XDECREF(letter.address);
+    return sending;
+}
+
 /* Nothing waits: as asyncio removes its writer. */
 static int
 written(struct datagram *self)
@@ -184,16 +206,11 @@ datagram_write_ready(struct transport *base)
 {
     struct datagram *self = (struct datagram *)base;
     while (self->letters_count > 0) {
-        const struct letter *letter = letter_at(self, 0);
-        const struct message message = {letter->bytes, PyBytes_AS_STRING(letter->bytes),
-                                        PyBytes_GET_SIZE(letter->bytes),
-                                        letter->address};
-        enum sending sending = send_message(self, &message);
+        enum sending sending = letter_send(self);
         if (sending == SEND_WAITS) {
             source_want_write(&base->source);
             break;
         }
-        letter_drop(self);
         if (sending == SEND_FAILED) {
             return source_queue(&base->source, POLLOUT) < 0 ? -1 : send_failed(self);
         }
@@ -207,14 +224,22 @@ datagram_write_ready(struct transport *base)
 
 /* --- sendto() ---------------------------------------------------------------------------------- */
 
+/* First kept, then watched for: the latter may run code that ends the transport. */
 static int
 keep(struct datagram *self, const struct message *message)
 {
+    bool first = self->letters_count == 0;
     PyObject *bytes = PyBytes_CheckExact(message->object)
                           ? Py_NewRef(message->object)
                           : PyBytes_FromObject(message->object);
-    int res = letter_add(self, bytes, message->address);
-    return res < 0 ? -1 : transport_maybe_pause(&self->base);
+    if (letter_add(self, bytes, message->address) < 0) {
+        return -1;
+    }
+    self->writing = true;
+    if (first && transport_want_write(&self->base) < 0) {
+        return -1;
+    }
+    return transport_maybe_pause(&self->base);
 }
 
 static int
@@ -233,10 +258,6 @@ send_or_keep(struct datagram *self, const struct message *message)
     if (transport_is_lost(&self->base)) {
         return 0; /* the descriptor will be closed before there is room */
     }
-    if (transport_want_write(&self->base) < 0) {
-        return -1;
-    }
-    self->writing = true;
     return keep(self, message);
 }
 
