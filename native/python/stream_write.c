@@ -250,12 +250,14 @@ send_or_keep(struct stream *self, const char *data, Py_ssize_t size, PyObject *b
             return stream_write_failed(self);
         }
         sent = sent < 0 ? 0 : sent;
-        if (transport_want_write(&self->base) < 0) {
-            return -1;
-        }
     }
-    return keep(self, data, size, bytes, sent) < 0 ? -1
-                                                   : transport_maybe_pause(&self->base);
+    /* First kept, then watched for: the latter may run code that writes more. */
+    bool first = self->chunks_count == 0;
+    if (keep(self, data, size, bytes, sent) < 0 ||
+        (first && transport_want_write(&self->base) < 0)) {
+        return -1;
+    }
+    return transport_maybe_pause(&self->base);
 }
 
 static int

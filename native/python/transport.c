@@ -356,6 +356,12 @@ read_limit(PyObject *value, Py_ssize_t fallback, Py_ssize_t *limit)
     return *limit == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
+static Py_ssize_t
+four_times(Py_ssize_t low)
+{
+    return low < 0 ? low : low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
+}
+
 static PyObject *
 transport_set_write_buffer_limits(struct transport *self, PyObject *args,
                                   PyObject *kwargs)
@@ -366,8 +372,7 @@ transport_set_write_buffer_limits(struct transport *self, PyObject *args,
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits",
                                      keywords, &high_given, &low_given) ||
         read_limit(low_given, 16 * 1024, &low) < 0 ||
-        read_limit(high_given, low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low,
-                   &high) < 0) {
+        read_limit(high_given, four_times(low), &high) < 0) {
         return NULL;
     }
     low = low_given == Py_None ? high / 4 : low;

@@ -54,6 +54,16 @@ show_address(const struct raw_address *raw)
     return address_to_object(&address, raw->size);
 }
 
+/* Steals sock, whose descriptor is not its own. */
+static int
+discard_socket(PyObject *sock)
+{
+    PyObject *res = PyObject_CallMethod(sock, "detach", NULL);
+    Py_DECREF(sock);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
 PyObject *
 transport_socket(struct transport *self)
 {
@@ -71,6 +81,9 @@ transport_socket(struct transport *self)
     Py_XDECREF(args);
     if (sock == NULL) {
         return NULL;
+    }
+    if (self->sock != NULL || self->fd < 0) { /* somebody else was faster */
+        return discard_socket(sock) < 0 ? NULL : transport_socket(self);
     }
     self->sock = sock; /* the descriptor is its now */
     PyObject *res = PyObject_CallMethod(sock, "setblocking", "O", Py_False);

@@ -199,9 +199,9 @@ transport_want_write(struct transport *self)
     if (context == NULL) {
         return -1;
     }
-    Py_XSETREF(self->write_context, context);
     source_hold(&self->source, true);
     source_want_write(&self->source);
+    Py_XSETREF(self->write_context, context);
     return 0;
 }
 
