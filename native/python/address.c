@@ -15,6 +15,12 @@
 #include <stddef.h>
 #include <sys/un.h>
 
+bool
+address_is_known(int family)
+{
+    return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
+}
+
 /* --- to Python ----------------------------------------------------------------------------- */
 
 static char *

@@ -154,8 +154,18 @@ datagram_look_again(struct datagram *self)
                : 0;
 }
 
-/* What the kernel says once it has to say again: the look after an error is the last
- * until the next edge, or a descriptor that only fails would keep the loop busy. */
+/* The exception that is set is told. What the kernel says once it has to say again: the
+ * look after an error is the last until the next edge, or a descriptor that only fails
+ * would keep the loop busy. */
+static int
+tell_failure(struct datagram *self)
+{
+    if (self->seen != DATAGRAM_AGAIN && datagram_look_again(self) < 0) {
+        return -1;
+    }
+    return datagram_tell_error(self);
+}
+
 static int
 receive_failed(struct datagram *self)
 {
@@ -163,10 +173,7 @@ receive_failed(struct datagram *self)
         return 0;
     }
     PyErr_SetFromErrno(PyExc_OSError);
-    if (self->seen != DATAGRAM_AGAIN && datagram_look_again(self) < 0) {
-        return -1;
-    }
-    return datagram_tell_error(self);
+    return tell_failure(self);
 }
 
 /* 1: the batch has something. 0: there is nothing, or an error, which was told. */
@@ -193,12 +200,49 @@ receive(struct datagram *self, bool *full)
     return 1;
 }
 
+/* The socket object could not: as asyncio judges it. */
+static int
+ask_failed(struct datagram *self)
+{
+    if (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
+        PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+        PyErr_Clear();
+        return 0;
+    }
+    return PyErr_ExceptionMatches(PyExc_OSError)
+               ? tell_failure(self)
+               : transport_fatal(&self->base, "Fatal read error on datagram transport");
+}
+
+/* One datagram of a family whose addresses only the socket object can show. */
+static int
+read_by_asking(struct datagram *self)
+{
+    PyObject *pair =
+        PyObject_CallMethod(self->base.sock, "recvfrom", "i", (int)RECEIVE_BYTES);
+    if (pair != NULL && (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2)) {
+        PyErr_SetString(PyExc_TypeError, "recvfrom() did not return two values");
+        Py_CLEAR(pair);
+    }
+    if (pair == NULL) {
+        return ask_failed(self);
+    }
+    int res = self->base.place != TRANSPORT_OPEN
+                  ? 0
+                  : deliver(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+    Py_DECREF(pair);
+    return datagram_look_again(self) < 0 ? -1 : res; /* there may be more */
+}
+
 int
 datagram_read_ready(struct transport *base)
 {
     struct datagram *self = (struct datagram *)base;
     if (base->place != TRANSPORT_OPEN || base->paused) {
         return 0; /* resume_reading looks again */
+    }
+    if (UNLIKELY(!address_is_known(self->family))) {
+        return read_by_asking(self);
     }
     /* Behind an older batch, a full one or an error there may be more. */
     bool more = self->batch != NULL || (self->seen & POLLERR);

@@ -272,6 +272,8 @@ PyObject *loop_wrap(PyObject *loop, PyObject *source); /* a method of the type L
 /* address.c: socket addresses, as the socket module shows them. */
 struct sockaddr_storage;
 PyObject *address_to_object(const struct sockaddr_storage *address, unsigned length);
+/* Whether these functions know the family; the socket object knows them all. */
+bool address_is_known(int family);
 /* 1: done; 0: not a form that is known here, ask the socket object; -1: exception. */
 int address_from_object(int family, PyObject *object, struct sockaddr_storage *address,
                         unsigned *length);

@@ -139,13 +139,6 @@ receive_bytes(int fd, Py_ssize_t size, struct peer *peer, PyObject **bytes)
 
 /* --- arguments -------------------------------------------------------------------------------- */
 
-/* The families whose addresses are known in address.c. */
-static bool
-is_known_family(int family)
-{
-    return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
-}
-
 static bool
 take_size(struct sock_call *self, PyObject *number)
 {
@@ -264,7 +257,7 @@ recv_into_ask(struct sock_call *self, PyObject **result)
 static bool
 recvfrom_prepare(struct sock_call *self, const struct socket_facts *facts)
 {
-    return is_known_family(facts->family) && take_size(self, self->args[1]);
+    return address_is_known(facts->family) && take_size(self, self->args[1]);
 }
 
 static enum outcome
@@ -288,7 +281,7 @@ recvfrom_ask(struct sock_call *self, PyObject **result)
 static bool
 recvfrom_into_prepare(struct sock_call *self, const struct socket_facts *facts)
 {
-    if (!is_known_family(facts->family) || !take_memory(self, PyBUF_WRITABLE)) {
+    if (!address_is_known(facts->family) || !take_memory(self, PyBUF_WRITABLE)) {
         return false;
     }
     if (self->args[2] == NULL) {
@@ -399,7 +392,7 @@ sendall_ask(struct sock_call *self, PyObject **result)
 static bool
 sendto_prepare(struct sock_call *self, const struct socket_facts *facts)
 {
-    return is_known_family(facts->family) && take_data(self);
+    return address_is_known(facts->family) && take_data(self);
 }
 
 static enum outcome
@@ -433,7 +426,7 @@ static bool
 accept_prepare(struct sock_call *self, const struct socket_facts *facts)
 {
     PyObject *timeout = NULL;
-    if (is_known_family(facts->family)) {
+    if (address_is_known(facts->family)) {
         timeout = PyObject_CallMethodNoArgs(self->args[0], words.gettimeout);
     }
     bool never_waits =

@@ -90,16 +90,27 @@ stream_take_protocol(struct stream *self, PyObject *protocol)
     return 0;
 }
 
+static int
+family_of(const struct stream *self)
+{
+    sa_family_t family;
+    int domain = AF_UNSPEC;
+    socklen_t size = sizeof(domain);
+    if (LIKELY(self->base.local.size >= sizeof(family))) {
+        memcpy(&family, self->base.local.bytes, sizeof(family));
+        return family;
+    }
+    (void)getsockopt(self->base.fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+    return domain;
+}
+
 /* Small messages must not wait for others. */
 static void
 set_nodelay(struct stream *self)
 {
-    sa_family_t family = AF_UNSPEC;
-    if (self->base.local.size >= sizeof(family)) {
-        memcpy(&family, self->base.local.bytes, sizeof(family));
-    }
-    if (self->base.local.size == 0) {
-        self->trust = TRUST_PLAIN; /* Unix sockets have an address of another kind */
+    int family = family_of(self);
+    if (family == AF_UNIX) {
+        self->trust = TRUST_PLAIN;
     } else if (family == AF_INET || family == AF_INET6) {
         self->trust = TRUST_SHORT;
         int on = 1;

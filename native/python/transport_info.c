@@ -7,40 +7,96 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-typedef int name_function(int fd, struct sockaddr *address, socklen_t *size);
+struct name { /* one of the two names of a socket */
+    const char *key, *method;
+    int (*ask)(int fd, struct sockaddr *address, socklen_t *size);
+};
+
+static const struct name local_name = {"sockname", "getsockname", getsockname};
+static const struct name peer_name = {"peername", "getpeername", getpeername};
+
+/* A socket object for a descriptor, which it would close. New reference. */
+static PyObject *
+socket_around(int fd)
+{
+    static PyObject *type; /* owned for ever */
+    PyObject *socket_type = module_attribute(&type, "socket", "socket");
+    PyObject *kwargs = Py_BuildValue("{s:i}", "fileno", fd);
+    PyObject *args = PyTuple_New(0);
+    PyObject *sock = socket_type == NULL || kwargs == NULL || args == NULL
+                         ? NULL
+                         : PyObject_Call(socket_type, args, kwargs);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(args);
+    return sock;
+}
+
+/* Steals sock, and leaves the descriptor to its owner. */
+static int
+socket_discard(PyObject *sock)
+{
+    PyObject *res = PyObject_CallMethod(sock, "detach", NULL);
+    Py_DECREF(sock);
+    Py_XDECREF(res);
+    return res == NULL ? -1 : 0;
+}
+
+/* A name of a family that only the socket object knows. New reference. */
+static PyObject *
+ask_object(struct transport *self, const struct name *name)
+{
+    PyObject *sock =
+        self->sock != NULL ? Py_NewRef(self->sock) : socket_around(self->fd);
+    if (sock == NULL) {
+        return NULL;
+    }
+    PyObject *object = PyObject_CallMethod(sock, name->method, NULL);
+    if (object == NULL && PyErr_ExceptionMatches(PyExc_OSError)) {
+        PyErr_Clear();
+        object = Py_NewRef(Py_None);
+    }
+    if (self->sock != NULL) {
+        Py_DECREF(sock);
+    } else if (socket_discard(sock) < 0) {
+        Py_CLEAR(object);
+    }
+    return object;
+}
 
 /* Into `raw` if it is of a common kind, else into the extra information at once. */
 static int
-keep_address(struct transport *self, const char *key, struct raw_address *raw,
+keep_address(struct transport *self, const struct name *name, struct raw_address *raw,
              const struct sockaddr_storage *address, socklen_t size)
 {
-    if (size <= ADDRESS_BYTES && size > 0 && address->ss_family != AF_UNIX) {
+    bool known = size == 0 || address_is_known(address->ss_family);
+    if (known && size <= ADDRESS_BYTES && size > 0 && address->ss_family != AF_UNIX) {
         raw->size = (uint8_t)size;
         memcpy(raw->bytes, address, size);
         return 0;
     }
-    PyObject *object = address_to_object(address, size);
+    PyObject *object =
+        known ? address_to_object(address, size) : ask_object(self, name);
     if (object == NULL) {
         return -1;
     }
     if (self->extra == NULL) {
         self->extra = PyDict_New();
     }
-    int res = self->extra == NULL ? -1 : PyDict_SetItemString(self->extra, key, object);
+    int res =
+        self->extra == NULL ? -1 : PyDict_SetItemString(self->extra, name->key, object);
     Py_DECREF(object);
     return res;
 }
 
 static int
-ask_address(struct transport *self, const char *key, struct raw_address *raw,
-            name_function *function)
+ask_address(struct transport *self, const struct name *name, struct raw_address *raw)
 {
     struct sockaddr_storage address;
     socklen_t size = sizeof(address);
-    if (function(self->fd, (struct sockaddr *)&address, &size) < 0) {
+    if (name->ask(self->fd, (struct sockaddr *)&address, &size) < 0) {
         return 0;
     }
-    return keep_address(self, key, raw, &address, size);
+    return keep_address(self, name, raw, &address, size);
 }
 
 static PyObject *
@@ -54,36 +110,18 @@ show_address(const struct raw_address *raw)
     return address_to_object(&address, raw->size);
 }
 
-/* Steals sock, whose descriptor is not its own. */
-static int
-discard_socket(PyObject *sock)
-{
-    PyObject *res = PyObject_CallMethod(sock, "detach", NULL);
-    Py_DECREF(sock);
-    Py_XDECREF(res);
-    return res == NULL ? -1 : 0;
-}
-
 PyObject *
 transport_socket(struct transport *self)
 {
-    static PyObject *type; /* owned for ever */
     if (self->sock != NULL || self->fd < 0) {
         return self->sock != NULL ? self->sock : Py_None;
     }
-    PyObject *socket_type = module_attribute(&type, "socket", "socket");
-    PyObject *kwargs = Py_BuildValue("{s:i}", "fileno", self->fd);
-    PyObject *args = PyTuple_New(0);
-    PyObject *sock = socket_type == NULL || kwargs == NULL || args == NULL
-                         ? NULL
-                         : PyObject_Call(socket_type, args, kwargs);
-    Py_XDECREF(kwargs);
-    Py_XDECREF(args);
+    PyObject *sock = socket_around(self->fd);
     if (sock == NULL) {
         return NULL;
     }
-    if (self->sock != NULL || self->fd < 0) { /* somebody else was faster */
-        return discard_socket(sock) < 0 ? NULL : transport_socket(self);
+    if (self->sock != NULL || self->fd < 0) { /* another thread was faster */
+        return socket_discard(sock) < 0 ? NULL : transport_socket(self);
     }
     self->sock = sock; /* the descriptor is its now */
     PyObject *res = PyObject_CallMethod(sock, "setblocking", "O", Py_False);
@@ -157,7 +195,7 @@ transport_get_extra_info(struct transport *self, PyObject *args, PyObject *kwarg
 int
 transport_ask_local(struct transport *self)
 {
-    return ask_address(self, "sockname", &self->local, getsockname);
+    return ask_address(self, &local_name, &self->local);
 }
 
 static int
@@ -166,7 +204,7 @@ ask_peer(struct transport *self)
     if (self->extra != NULL && PyDict_GetItemString(self->extra, "peername") != NULL) {
         return 0;
     }
-    return ask_address(self, "peername", &self->peer, getpeername);
+    return ask_address(self, &peer_name, &self->peer);
 }
 
 int
@@ -177,7 +215,7 @@ transport_set_peer(struct transport *self, const void *address, unsigned size)
         return ask_peer(self);
     }
     memcpy(&copy, address, size);
-    return keep_address(self, "peername", &self->peer, &copy, size);
+    return keep_address(self, &peer_name, &self->peer, &copy, size);
 }
 
 /* --- attributes ---------------------------------------------------------------- */
