@@ -67,8 +67,8 @@ stream_gathered(struct stream *self)
             stream_forget_chunks(self);
             return -1;
         }
+        base->gathers = true; /* first: the end of the other context may run any code */
         Py_XSETREF(base->write_context, context);
-        base->gathers = true;
     }
     if (self->chunks_count >= IOVECS || base->buffered > GATHER_BYTES ||
         base->buffered > base->high) {
