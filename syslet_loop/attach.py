@@ -9,7 +9,7 @@ per loop and thread, through the hook that is installed below.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import weakref
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -18,9 +18,113 @@ from . import _native, trace
 from .loop import EventLoop, chosen_backend, new_engine, retire
 
 _T = TypeVar("_T")
-_engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _native.Engine] = (
-    weakref.WeakKeyDictionary()
-)
+
+
+class _Attachment:
+    """An engine that a foreign loop turns. The loop owns it, by its reader.
+
+    So a loop that is dropped without being closed can be collected with its engine.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.process = os.getpid()
+        self.engine = engine = new_engine(loop, chosen_backend())
+        try:
+            self.fd = engine.fileno()
+            loop.add_reader(self.fd, self.turn)
+        except BaseException:
+            engine.close()
+            raise
+        engine.flush = self.schedule
+        _attachments[loop] = weakref.ref(self)
+        self._hook()
+
+    def turn(self) -> None:
+        """What the loop calls; it may still have a call for a closed engine."""
+        if not self.engine.closed:
+            self.engine.turn(0)
+
+    def schedule(self, seconds: float) -> None:
+        """Have the loop turn the engine although its fd may stay silent."""
+        if seconds > 0:
+            self.loop.call_later(seconds, self.turn)
+        else:
+            self.loop.call_soon(self.turn)
+
+    def _hook(self) -> None:
+        """Have the engine closed just before its loop.
+
+        The hook is an attribute of the loop object. A loop that takes none keeps its
+        engine until another foreign loop has its first flight.
+        """
+        self._close_loop = self.loop.close
+        try:
+            self.loop.close = self.close  # type: ignore[method-assign]
+        except AttributeError:
+            _hookless.add(self)
+
+    def _unhook(self) -> None:
+        """Take the hook away, unless somebody has put his own over it."""
+        _hookless.discard(self)
+        if getattr(self.loop, "__dict__", {}).get("close") == self.close:
+            del self.loop.close
+
+    def close(self) -> None:
+        """What stands for the loop's close."""
+        if not self.loop.is_running():
+            self.end()
+        self._close_loop()
+
+    def end(self) -> None:
+        """Cancel the flights, wait until they have landed, free the engine.
+
+        Raises RuntimeError, and changes nothing, when flights are in the air that were
+        started in another thread.
+        """
+        if self.fd < 0:
+            return
+        if self.loop.is_closed() or self.process != os.getpid():
+            # A closed loop takes no calls, and a child's epoll set is its parent's.
+            self.engine.flush = None
+            self.engine.close()
+        else:
+            self.loop.remove_reader(self.fd)
+            try:
+                self.engine.close()
+            except BaseException:
+                self.loop.add_reader(self.fd, self.turn)
+                raise
+        self._let_go()
+
+    def leave_thread(self) -> None:
+        """Give up the engine of a thread that ran this loop before.
+
+        Raises RuntimeError if flights that it launched are still in the air.
+        """
+        retire(self.engine)
+        self.loop.remove_reader(self.fd)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Afterwards nothing leads from the loop to here, or back."""
+        self.fd = -1
+        trace.finish(self.engine)
+        self.engine.loop = self.engine.flush = None
+        if _attachment_of(self.loop) is self:
+            del _attachments[self.loop]
+        self._unhook()
+
+
+_attachments: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, weakref.ref[_Attachment]
+] = weakref.WeakKeyDictionary()
+_hookless: set[_Attachment] = set()
+
+
+def _attachment_of(loop: asyncio.AbstractEventLoop) -> _Attachment | None:
+    found = _attachments.get(loop)
+    return None if found is None else found()
 
 
 def current_engine() -> _native.Engine:
@@ -30,93 +134,25 @@ def current_engine() -> _native.Engine:
         engine = loop.engine
         _native.set_current(engine)
         return engine
-    found = _engines.get(loop)
-    if found is not None and not found.closed:
-        if found.is_mine:
-            return found
-        _detach(loop, found)
-    return _attach(loop)
+    found = _attachment_of(loop)
+    if found is not None:
+        if found.engine.is_mine:
+            return found.engine
+        found.leave_thread()
+    for orphan in list(_hookless):
+        if orphan.loop.is_closed() and orphan.engine.is_mine:
+            orphan.end()
+    return _Attachment(loop).engine
 
 
-def _attach(loop: asyncio.AbstractEventLoop) -> _native.Engine:
-    """Make an engine that a foreign loop turns whenever its fd is readable."""
-    _close_orphans()
-    engine = new_engine(loop, chosen_backend())
-    try:
-        fd = engine.fileno()
-    except OSError:
-        engine.close()
-        raise
-    engine.flush = lambda seconds: _schedule(loop, engine, seconds)
-    loop.add_reader(fd, _turn, engine)
-    _engines[loop] = engine
-    _close_with(loop)
-    return engine
-
-
-def _schedule(
-    loop: asyncio.AbstractEventLoop, engine: _native.Engine, seconds: float
-) -> None:
-    """Have the loop turn the engine although its fd may stay silent."""
-    if seconds > 0:
-        loop.call_later(seconds, _turn, engine)
+def flying(loop: asyncio.AbstractEventLoop) -> int:
+    """How many flights of a loop, of whatever kind, are in the air."""
+    if isinstance(loop, EventLoop):
+        engine = loop._engine
     else:
-        loop.call_soon(_turn, engine)
-
-
-def _turn(engine: _native.Engine) -> None:
-    """What the foreign loop calls; it may still have one call for a closed engine."""
-    if not engine.closed:
-        engine.turn(0)
-
-
-def _detach(loop: asyncio.AbstractEventLoop, engine: _native.Engine) -> None:
-    """Give up the engine of a thread that ran this loop before."""
-    fd = engine.fileno()
-    retire(engine)
-    loop.remove_reader(fd)
-    del _engines[loop]
-
-
-def _close_with(loop: asyncio.AbstractEventLoop) -> None:
-    """Have the engine closed just before its loop.
-
-    The hook is an attribute of the loop object. A loop that takes none keeps its engine
-    until another foreign loop has its first flight.
-    """
-    close = loop.close
-    if getattr(close, "closes_engine", False):
-        return
-
-    def close_both() -> None:
-        if not loop.is_running():
-            _close_engine(loop)
-        close()
-
-    close_both.closes_engine = True  # type: ignore[attr-defined]
-    with contextlib.suppress(AttributeError):
-        loop.close = close_both  # type: ignore[method-assign]
-
-
-def _close_engine(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel the loop's flights, wait until they have landed, free the engine."""
-    engine = _engines.get(loop)
-    if engine is None:
-        return
-    if not engine.closed:
-        if not loop.is_closed():
-            loop.remove_reader(engine.fileno())
-        engine.close()
-    trace.finish(engine)
-    engine.loop = engine.flush = None
-    del _engines[loop]
-
-
-def _close_orphans() -> None:
-    """Look for engines whose loop was closed without a word."""
-    for loop, engine in list(_engines.items()):
-        if loop.is_closed() and engine.is_mine:
-            _close_engine(loop)
+        found = _attachment_of(loop)
+        engine = None if found is None else found.engine
+    return 0 if engine is None else engine.stats()["flying"]
 
 
 async def with_timeout(flight: Awaitable[_T], seconds: float) -> _T:

@@ -2,17 +2,19 @@
 
 `runner` is an asyncio.Runner with a loop of each kind in turn. On `uring` and `epoll`
 the engine exists from the start, so the waiting is done by it; `plain` is our loop as
-it is before the first flight.
+it is before the first flight. `foreign` makes loops that know nothing of flights.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from kinds import FOREIGN
 
 import syslet_loop
 
@@ -69,3 +71,19 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """The name of each backend of ours, chosen in the environment."""
     factory(request.param, monkeypatch)
     return str(request.param)
+
+
+@pytest.fixture(params=("asyncio", "uvloop"))
+def foreign(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    """What makes loops of other people's, on which flights are attached."""
+    return FOREIGN[request.param]
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets that do not block."""
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    right.setblocking(False)
+    with left, right:
+        yield left, right

@@ -17,14 +17,7 @@ import pytest
 import syslet_loop
 from syslet_loop import _native, attach, calls, syslet
 
-try:
-    import uvloop
-
-    # The first one opens a pipe that stays with the process.
-    uvloop.new_event_loop().close()
-except ImportError:
-    uvloop = None
-
+pytestmark = pytest.mark.usefixtures("backend")
 Factory = Callable[[], asyncio.AbstractEventLoop]
 HERE = Path(__file__)
 
@@ -43,29 +36,6 @@ def save(s: Any, path: str) -> None:
     s.fsync(fd)
     s.close(fd)
     s.unlinkat(path)
-
-
-@pytest.fixture(params=["uring", "epoll"], autouse=True)
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The backend that attached engines get."""
-    name: str = request.param
-    try:
-        _native.Engine(name).close()
-    except OSError as error:
-        pytest.skip(f"{name} is not to be had here: {error}")
-    monkeypatch.setenv("SYSLET_LOOP_BACKEND", name)
-    return name
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def foreign(request: pytest.FixtureRequest) -> Factory:
-    """A factory of foreign loops."""
-    if request.param == "uvloop":
-        if uvloop is None:
-            pytest.skip("uvloop is not installed")
-        made: Factory = uvloop.new_event_loop
-        return made
-    return asyncio.SelectorEventLoop
 
 
 def run(factory: Factory, main: Any) -> Any:
@@ -210,7 +180,7 @@ def test_the_engine_ends_with_its_loop(foreign: Factory) -> None:
 
     engine = run(foreign, main())
     assert engine.closed
-    assert not attach._engines
+    assert not attach._attachments
 
 
 def test_a_loop_closed_with_flights_in_the_air(foreign: Factory) -> None:
@@ -228,7 +198,7 @@ def test_a_loop_closed_with_flights_in_the_air(foreign: Factory) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             loop.run_until_complete(waiting)
         loop.close()
-    assert not attach._engines
+    assert not attach._attachments
 
 
 def test_a_foreign_loop_moves_to_another_thread(foreign: Factory) -> None:
