@@ -1,4 +1,4 @@
-"""What the tests of the binding share: our loop on each backend, pairs of sockets."""
+"""What the tests of the binding share: loops of every kind, pairs of sockets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import kinds
 import pytest
+from kinds import KINDS
 
-import syslet_loop
-from syslet_loop import _native
+from syslet_loop import _native, attach
 
 BACKENDS = ("uring", "epoll")
 
@@ -27,17 +28,20 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return name
 
 
-@pytest.fixture
-def run(backend: str) -> Callable[[Any], Any]:
-    """Runs an awaitable on a loop of ours that has its engine from the start."""
+@pytest.fixture(params=KINDS)
+def run(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Any], Any]:
+    """Runs an awaitable on a loop of each kind, with its engine from the start."""
+    factory = kinds.factory(request.param, monkeypatch)
 
-    def make() -> asyncio.AbstractEventLoop:
-        loop = syslet_loop.new_event_loop()
-        assert loop.backend == backend
-        return loop
+    async def attached() -> str:
+        return attach.current_engine().backend
 
     def run(main: Any) -> Any:
-        with asyncio.Runner(loop_factory=make) as runner:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            backend = runner.run(attached())
+            assert backend == (kinds.BACKENDS[request.param] or backend)
             return runner.run(main)
 
     return run

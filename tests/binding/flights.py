@@ -10,7 +10,7 @@ from typing import Any
 from processes import check_process as check_process
 from processes import in_process as in_process
 
-from syslet_loop import EventLoop, syslet
+from syslet_loop import _native, attach, syslet
 
 PATIENCE_S = 20  # how long a test waits for what is certain to come
 
@@ -67,10 +67,9 @@ def descriptors() -> set[int]:
     return {int(name) for name in names if os.path.exists(f"/proc/self/fd/{name}")}
 
 
-def current() -> EventLoop:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, EventLoop)
-    return loop
+def current() -> _native.Engine:
+    """The engine of the running loop, of whatever kind it is."""
+    return attach.current_engine()
 
 
 async def until(condition: Callable[[], bool]) -> None:

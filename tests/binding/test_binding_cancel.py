@@ -146,7 +146,7 @@ def test_after_the_result_has_come(run: Run, pair: Pair) -> None:
             task = asyncio.create_task(open_and_wait(pair[0]))
             await flying(1)
             pair[1].send(b"x")
-            engine = current().engine
+            engine = current()
             while current().stats()["flying"]:
                 engine.turn(1)  # lands it; the task has its next step still before it
             assert len(descriptors() - before) == 1

@@ -24,7 +24,7 @@ def opened(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-def test_places(any_runner: asyncio.Runner, opened: int) -> None:
+def test_places(runner: asyncio.Runner, opened: int) -> None:
     async def main() -> None:
         assert await files.pread(opened, 10, 500) == os.pread(opened, 10, 500)
         buffer = bytearray(20)
@@ -38,7 +38,7 @@ def test_places(any_runner: asyncio.Runner, opened: int) -> None:
             await files.pread(opened, 10, -1)
         assert caught.value.errno == 22
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_vectors(runner: asyncio.Runner, opened: int) -> None:
@@ -54,7 +54,7 @@ def test_vectors(runner: asyncio.Runner, opened: int) -> None:
     runner.run(main())
 
 
-def test_direct(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_direct(runner: asyncio.Runner, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(os.urandom(65536))
 
@@ -75,7 +75,7 @@ def test_direct(any_runner: asyncio.Runner, tmp_path: Path) -> None:
         finally:
             os.close(fd)
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_room_and_advice(runner: asyncio.Runner, opened: int) -> None:

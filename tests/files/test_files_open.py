@@ -173,7 +173,7 @@ def test_an_opener(runner: asyncio.Runner, tmp_path: Path) -> None:
     runner.run(main())
 
 
-def test_everything_on_every_loop(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_everything_on_every_loop(runner: asyncio.Runner, tmp_path: Path) -> None:
     path = tmp_path / "file"
 
     async def main() -> None:
@@ -193,7 +193,7 @@ def test_everything_on_every_loop(any_runner: asyncio.Runner, tmp_path: Path) ->
         with pytest.raises(ValueError, match="closed file"):
             await text.read()
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_detach_gives_the_file_of_io(runner: asyncio.Runner, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_the_same_as_os(
     runner.run(main())
 
 
-def test_statvfs_and_scandir(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_statvfs_and_scandir(runner: asyncio.Runner, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     async def main() -> None:
@@ -186,10 +186,10 @@ def test_statvfs_and_scandir(any_runner: asyncio.Runner, tmp_path: Path) -> None
         with await files.os.scandir(tmp_path) as entries:
             assert [entry.name for entry in entries] == ["file"]
 
-    any_runner.run(main())
+    runner.run(main())
 
 
-def test_sendfile(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_sendfile(runner: asyncio.Runner, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(100))
 
     async def main() -> None:
@@ -204,7 +204,7 @@ def test_sendfile(any_runner: asyncio.Runner, tmp_path: Path) -> None:
         os.close(target)
         assert (tmp_path / "copy").stat().st_size == 110
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_a_large_directory(runner: asyncio.Runner, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def real(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("real")
-def test_imports_give_our_files(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_imports_give_our_files(runner: asyncio.Runner, tmp_path: Path) -> None:
     syslet_loop.install(aiofiles=True)
     syslet_loop.install(aiofiles=True)
     import aiofiles
@@ -82,7 +82,7 @@ def test_imports_give_our_files(any_runner: asyncio.Runner, tmp_path: Path) -> N
         async with TemporaryDirectory() as name, NamedTemporaryFile(dir=name):
             pass
 
-    any_runner.run(main())
+    runner.run(main())
     for name in NAMES:
         assert import_module(name).__name__ == name
         assert util.find_spec(name) is not None

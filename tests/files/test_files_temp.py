@@ -16,7 +16,7 @@ from syslet_loop import files
 
 
 def test_a_named_file_lives_as_long_as_it_is_open(
-    any_runner: asyncio.Runner, tmp_path: Path
+    runner: asyncio.Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
         named = files.tempfile.NamedTemporaryFile
@@ -41,7 +41,7 @@ def test_a_named_file_lives_as_long_as_it_is_open(
             del forgotten
         assert not os.path.exists(name)
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_names_of_bytes_and_mixtures(runner: asyncio.Runner, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_spooled_file_rolls_over(runner: asyncio.Runner, mode: str) -> None:
 
 
 def test_a_directory_and_everything_in_it(
-    any_runner: asyncio.Runner, tmp_path: Path
+    runner: asyncio.Runner, tmp_path: Path
 ) -> None:
     async def main() -> None:
         async with files.tempfile.TemporaryDirectory("s", "p", tmp_path) as name:
@@ -129,11 +129,11 @@ def test_a_directory_and_everything_in_it(
         await directory.close()
         assert os.listdir(tmp_path) == []
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_streams_are_what_sys_says_at_that_moment(
-    any_runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\ntwo\n")))
@@ -151,7 +151,7 @@ def test_streams_are_what_sys_says_at_that_moment(
         assert await files.stdin_bytes.read() == b""
         assert files.stderr_bytes.readable()
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_wrap_takes_files_of_io_only(runner: asyncio.Runner, tmp_path: Path) -> None:

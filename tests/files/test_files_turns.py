@@ -25,9 +25,7 @@ async def cancel(task: asyncio.Task[Any]) -> None:
         await task
 
 
-def test_calls_come_one_after_the_other(
-    any_runner: asyncio.Runner, tmp_path: Path
-) -> None:
+def test_calls_come_one_after_the_other(runner: asyncio.Runner, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"".join(b"%04d\n" % n for n in range(1000)))
 
@@ -39,7 +37,7 @@ def test_calls_come_one_after_the_other(
             await asyncio.gather(*[text.write(f"{n:04d}\n") for n in range(1000)])
         assert path.read_text() == "".join(f"{n:04d}\n" for n in range(1000))
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_a_waiting_call_keeps_its_place_unless_it_is_cancelled(
@@ -67,7 +65,7 @@ def test_a_waiting_call_keeps_its_place_unless_it_is_cancelled(
 @pytest.mark.parametrize("mode", ["rb", "r"])
 @pytest.mark.parametrize("name", ["readline", "read"])
 def test_a_cancelled_read_loses_nothing(
-    any_runner: asyncio.Runner, mode: str, name: str
+    runner: asyncio.Runner, mode: str, name: str
 ) -> None:
     async def main() -> None:
         r, w = os.pipe()
@@ -90,7 +88,7 @@ def test_a_cancelled_read_loses_nothing(
             each.encode() if "b" in mode else each for each in expected
         )
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 async def unread(fd: int) -> int:

@@ -27,7 +27,7 @@ with open(sys.argv[1], "r+") as file:
 @pytest.mark.parametrize("kind", [files.flock, files.ofd_lock])
 @pytest.mark.parametrize("count", [3, 40])
 def test_one_at_a_time(
-    any_runner: asyncio.Runner, tmp_path: Path, kind: Callable[..., Any], count: int
+    runner: asyncio.Runner, tmp_path: Path, kind: Callable[..., Any], count: int
 ) -> None:
     """Forty are more than the workers that may wait."""
     path = tmp_path / "lock"
@@ -50,7 +50,7 @@ def test_one_at_a_time(
         async with asyncio.timeout(60):
             await asyncio.gather(*(visit() for _ in range(count)))
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 @pytest.mark.parametrize("call", ["flock", "lockf"])
@@ -120,7 +120,7 @@ def test_parts_and_sharing(runner: asyncio.Runner, tmp_path: Path) -> None:
     runner.run(main())
 
 
-def test_locked(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_locked(runner: asyncio.Runner, tmp_path: Path) -> None:
     path = tmp_path / "lock"
 
     async def main() -> None:
@@ -136,4 +136,4 @@ def test_locked(any_runner: asyncio.Runner, tmp_path: Path) -> None:
         async with files.locked(path, wait=False) as fd:
             assert os.fstat(fd).st_size == 0
 
-    any_runner.run(main())
+    runner.run(main())

@@ -49,15 +49,15 @@ def picture(top: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("symlinks", [True, False])
 def test_copytree(
-    any_runner: asyncio.Runner, tree: Path, tmp_path: Path, symlinks: bool
+    runner: asyncio.Runner, tree: Path, tmp_path: Path, symlinks: bool
 ) -> None:
     target = tmp_path / "target"
     shutil.copytree(tree, tmp_path / "expected", symlinks=symlinks)
-    assert any_runner.run(files.copytree(tree, target, symlinks)) == target
+    assert runner.run(files.copytree(tree, target, symlinks)) == target
     assert picture(target) == picture(tmp_path / "expected")
     with pytest.raises(FileExistsError):
-        any_runner.run(files.copytree(tree, target))
-    any_runner.run(files.copytree(tree, target, dirs_exist_ok=True, limit=1))
+        runner.run(files.copytree(tree, target))
+    runner.run(files.copytree(tree, target, dirs_exist_ok=True, limit=1))
 
 
 def test_copytree_says_what_failed(runner: asyncio.Runner, tree: Path) -> None:
@@ -78,12 +78,12 @@ def test_copytree_says_what_failed(runner: asyncio.Runner, tree: Path) -> None:
     assert missing.value.filename == str(tree / "nope")
 
 
-def test_rmtree(any_runner: asyncio.Runner, tree: Path, tmp_path: Path) -> None:
+def test_rmtree(runner: asyncio.Runner, tree: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").touch()
     (tree / "out").symlink_to(outside)
-    any_runner.run(files.rmtree(tree))
+    runner.run(files.rmtree(tree))
     assert sorted(os.listdir(tmp_path)) == ["outside"]
     assert os.listdir(outside) == ["file"]
 

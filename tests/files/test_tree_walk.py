@@ -51,11 +51,11 @@ def test_walk(
     runner.run(main())
 
 
-def test_walk_on_every_loop(any_runner: asyncio.Runner, tree: Path) -> None:
+def test_walk_on_every_loop(runner: asyncio.Runner, tree: Path) -> None:
     async def main() -> None:
         assert [x async for x in files.walk(str(tree))] == list(os.walk(tree))
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_walk_goes_where_it_may(runner: asyncio.Runner, tree: Path) -> None:

@@ -23,7 +23,7 @@ async def told(events: Any, count: int) -> list[tuple[str, tuple[str, ...]]]:
     return found
 
 
-def test_a_folder(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_a_folder(runner: asyncio.Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with files.watch(tmp_path) as events:
             waiting = asyncio.create_task(told(events, 3))
@@ -42,10 +42,10 @@ def test_a_folder(any_runner: asyncio.Runner, tmp_path: Path) -> None:
             os.unlink(tmp_path / "y")
             assert await told(events, 1) == [("y", ("delete",))]
 
-    any_runner.run(main())
+    runner.run(main())
 
 
-def test_a_timeout_loses_nothing(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_a_timeout_loses_nothing(runner: asyncio.Runner, tmp_path: Path) -> None:
     async def main() -> None:
         async with files.watch(tmp_path, mask=files.CREATE) as events:
             for number in range(20):
@@ -62,7 +62,7 @@ def test_a_timeout_loses_nothing(any_runner: asyncio.Runner, tmp_path: Path) -> 
                 await task
             assert await told(events, 1) == [("last", ("create",))]
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_below(runner: asyncio.Runner, tmp_path: Path) -> None:

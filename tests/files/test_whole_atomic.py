@@ -53,7 +53,7 @@ def test_a_long_name(runner: asyncio.Runner, tmp_path: Path) -> None:
     assert path.read_bytes() == NEW
 
 
-def test_cancelled_at_any_moment(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_cancelled_at_any_moment(runner: asyncio.Runner, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(OLD)
 
@@ -77,7 +77,7 @@ def test_cancelled_at_any_moment(any_runner: asyncio.Runner, tmp_path: Path) -> 
             path.write_bytes(OLD)
         assert "cancelled" in outcomes
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_cancelled_twice_and_at_the_end(tmp_path: Path) -> None:

@@ -24,14 +24,14 @@ def many(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_read_many(any_runner: asyncio.Runner, many: list[Path]) -> None:
+def test_read_many(runner: asyncio.Runner, many: list[Path]) -> None:
     async def main() -> None:
         found = {path: data async for path, data in read_many(many, limit=7)}
         assert found == {path: path.read_bytes() for path in many}
         in_order = [path async for path, _ in read_many(many, ordered=True)]
         assert in_order == many
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_read_many_takes_what_it_can_use(
@@ -136,7 +136,7 @@ def test_chunks_of_a_file_that_changes(
     runner.run(main())
 
 
-def test_chunks_left_early(any_runner: asyncio.Runner, tmp_path: Path) -> None:
+def test_chunks_left_early(runner: asyncio.Runner, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(4_000_000))
 
@@ -147,14 +147,14 @@ def test_chunks_left_early(any_runner: asyncio.Runner, tmp_path: Path) -> None:
                 break
             await chunks.aclose()  # type: ignore[attr-defined]
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 # Copies.
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 9_000_001])
-def test_copyfile(any_runner: asyncio.Runner, tmp_path: Path, size: int) -> None:
+def test_copyfile(runner: asyncio.Runner, tmp_path: Path, size: int) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(os.urandom(size))
     target.write_bytes(b"longer than the source is" * 400)
@@ -166,7 +166,7 @@ def test_copyfile(any_runner: asyncio.Runner, tmp_path: Path, size: int) -> None
         )
         assert result == target
 
-    any_runner.run(main())
+    runner.run(main())
     assert target.read_bytes() == source.read_bytes()
     assert seen[-1] == (size, size) and sorted(seen) == seen
 

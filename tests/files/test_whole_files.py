@@ -21,9 +21,7 @@ NOT_UTF8 = os.fsdecode(b"caf\xe9")
 
 
 @pytest.mark.parametrize("atomic", [False, True])
-def test_there_and_back(
-    any_runner: asyncio.Runner, tmp_path: Path, atomic: bool
-) -> None:
+def test_there_and_back(runner: asyncio.Runner, tmp_path: Path, atomic: bool) -> None:
     async def main() -> None:
         path = tmp_path / "file"
         for size in (*SIZES, 5):
@@ -33,7 +31,7 @@ def test_there_and_back(
             assert await read_bytes(path) == data
             assert os.listdir(tmp_path) == ["file"]
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_append_and_text(runner: asyncio.Runner, tmp_path: Path) -> None:
@@ -116,9 +114,7 @@ def test_a_path_that_is_none(runner: asyncio.Runner) -> None:
         runner.run(read_bytes("a\0b"))
 
 
-def test_a_fifo_waits_for_its_writer(
-    any_runner: asyncio.Runner, tmp_path: Path
-) -> None:
+def test_a_fifo_waits_for_its_writer(runner: asyncio.Runner, tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
 
@@ -134,7 +130,7 @@ def test_a_fifo_waits_for_its_writer(
             async with asyncio.timeout(0.02):
                 await read_bytes(path)
 
-    any_runner.run(main())
+    runner.run(main())
 
 
 def test_sparse_and_grown(runner: asyncio.Runner, tmp_path: Path) -> None:

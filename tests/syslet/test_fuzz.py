@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import model
-import pytest
 import scripts
 
-import syslet_loop
 from syslet_loop.language import Atom, Cell, Memory, Param, address, program
 from syslet_loop.plan import Compiled, compile_function, make_syslet
 
@@ -64,18 +62,14 @@ async def agree(seed: int, folder: Path) -> None:
             world.close()
 
 
-@pytest.mark.parametrize("backend", ["uring", "epoll"])
 def test_random_syslets_do_what_plain_calls_do(
-    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runner: asyncio.Runner, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("SYSLET_LOOP_BACKEND", backend)
-
     async def main() -> None:
         for seed in range(SEEDS):
             await agree(seed, tmp_path)
 
-    with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as runner:
-        runner.run(main())
+    runner.run(main())
 
 
 # Garbage. No operation here can hurt the process: numbers are never addresses.
@@ -150,7 +144,7 @@ def arguments(syslet: Any, folder: Path) -> tuple[Any, ...]:
     return (fitting.get(kind, str(folder / "none")),)
 
 
-def test_garbage_is_refused_or_harmless(tmp_path: Path) -> None:
+def test_garbage_is_refused_or_harmless(runner: asyncio.Runner, tmp_path: Path) -> None:
     built = 0
 
     async def main() -> None:
@@ -167,6 +161,5 @@ def test_garbage_is_refused_or_harmless(tmp_path: Path) -> None:
             except (OSError, TimeoutError, ValueError):  # ValueError: memory too small
                 pass
 
-    with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as runner:
-        runner.run(main())
+    runner.run(main())
     assert built > GARBAGE // 300

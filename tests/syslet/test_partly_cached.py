@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-import syslet_loop
 from syslet_loop import syslet
 
 PAGE = 4096
@@ -46,17 +45,6 @@ def pread(s: Any, path: str, size: int) -> Any:
 def preadv(s: Any, path: str, first: bytearray, second: bytearray) -> Any:
     fd = s.openat(path, os.O_RDONLY)
     return s.preadv(fd, [first, second], 0)
-
-
-@pytest.fixture(params=["uring", "epoll"])
-def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("SYSLET_LOOP_BACKEND", request.param)
-    with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as runner:
-        try:
-            runner.run(asyncio.sleep(0))
-        except OSError as error:
-            pytest.skip(f"{request.param} is not to be had here: {error}")
-        yield runner
 
 
 def keep(path: Path, pages: range) -> None:
@@ -95,7 +83,9 @@ def path(tmp_path: Path) -> Path:
     ],
     ids=str,
 )
-def test_every_byte_is_where_it_belongs(runner: Any, path: Path, pages: range) -> None:
+def test_every_byte_is_where_it_belongs(
+    runner: asyncio.Runner, path: Path, pages: range
+) -> None:
     for size in (len(CONTENT), len(CONTENT) + 1000, 3 * PAGE, 7 * PAGE, 7 * PAGE + 1):
         for plan, start in ((read, 0), (read_behind, AWAY), (pread, AWAY)):
             keep(path, pages)
@@ -121,7 +111,9 @@ def ask_for_the_end(s: Any, path: str, gate: Any) -> Any:
     s.emit(s.pread(fd, 10, data.length))
 
 
-def test_an_end_is_known_only_to_the_next_atom(runner: Any, tmp_path: Path) -> None:
+def test_an_end_is_known_only_to_the_next_atom(
+    runner: asyncio.Runner, tmp_path: Path
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 1000)
     gate, opener = os.pipe()
