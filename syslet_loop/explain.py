@@ -197,8 +197,17 @@ def atom_text(names: _Names, step: Step) -> str:
     return text if ret is None or ret.startswith(step.title) else f"{text} -> {ret}"
 
 
-def condition_text(atom: Placed, index: int) -> str:
-    """What the atom's result decides, and where it goes."""
+def call_names(compiled: Compiled) -> list[str]:
+    """Every atom as a call with names, and where its result goes."""
+    names = _Names(compiled)
+    return [
+        atom_text(names, atom.step) + _how(atom.step.flags)
+        for atom in compiled.atoms_placed
+    ]
+
+
+def condition_words(atom: Placed) -> str:
+    """For which results the atom stops: "negative", "zero or negative", or nothing."""
     tests = {
         program_format.STOP_ON_ZERO: "zero",
         program_format.STOP_ON_NONZERO: "nonzero",
@@ -206,7 +215,12 @@ def condition_text(atom: Placed, index: int) -> str:
         program_format.STOP_ON_NON_POSITIVE: "not positive",
     }
     flags = atom.flags | atom.step.flags
-    signs = " or ".join(text for flag, text in tests.items() if flags & flag)
+    return " or ".join(text for flag, text in tests.items() if flags & flag)
+
+
+def condition_text(atom: Placed, index: int) -> str:
+    """What the atom's result decides, and where it goes."""
+    flags, signs = atom.flags | atom.step.flags, condition_words(atom)
     skips = flags & program_format.SKIP_TO_NEXT_ON_STOP
     onward = f"then {atom.next - 1}" if atom.next else "then end"
     if not signs:
@@ -220,16 +234,14 @@ def explain(compiled: Compiled, format: str = "text") -> str:
     if format == "dot":
         return _dot(compiled)
     if format != "text":
-        raise ValueError(f"format is 'text' or 'dot', not {format!r}")
-    names = _Names(compiled)
+        raise ValueError(f"format is 'text', 'dot' or 'svg', not {format!r}")
     rows = []
-    for index, atom in enumerate(compiled.atoms_placed):
-        text = atom_text(names, atom.step)
+    atoms = zip(call_names(compiled), compiled.atoms_placed, strict=True)
+    for index, (text, atom) in enumerate(atoms):
         back = " ↺" if atom.next and atom.next - 1 <= index else ""
-        how = _how(atom.step.flags)
-        rows.append((f"{index:3}  {text}{how}", condition_text(atom, index) + back))
+        rows.append((f"{index:3}  {text}", condition_text(atom, index) + back))
     width = min(max(len(text) for text, _ in rows), 60)
-    head = compiled.name + _parameters(compiled)
+    head = compiled.name + parameters(compiled)
     return "\n".join([head, *(f"{text:{width}}   {goes}" for text, goes in rows)])
 
 
@@ -264,10 +276,10 @@ def _edges(atom: Placed, index: int) -> list[str]:
     return lines
 
 
-def _parameters(compiled: Compiled) -> str:
+def parameters(compiled: Compiled) -> str:
     """Names and defaults, without annotations."""
-    parameters = compiled.signature.parameters.values()
-    bare = [each.replace(annotation=each.empty) for each in parameters]
+    every = compiled.signature.parameters.values()
+    bare = [each.replace(annotation=each.empty) for each in every]
     return str(compiled.signature.replace(parameters=bare))
 
 
@@ -286,4 +298,4 @@ def describe(compiled: Compiled, name: str) -> str:
                 parts[-1] += f" ↺ {target}"
     more = [f"… {len(parts) - _SHOWN_MAX} more"] if len(parts) > _SHOWN_MAX else []
     text = " → ".join(parts[:_SHOWN_MAX] + more) or "nothing"
-    return f"<syslet {name}{_parameters(compiled)}: {text}>"
+    return f"<syslet {name}{parameters(compiled)}: {text}>"

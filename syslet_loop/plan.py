@@ -52,7 +52,14 @@ class Compiled:
     function: Callable[..., object] | None = None
 
     def explain(self, format: str = "text") -> str:
-        """The graph as 'text' or as 'dot' for graphviz."""
+        """The graph as 'text', as 'dot' for graphviz, or as an 'svg' picture.
+
+        Raises ValueError for another format.
+        """
+        if format == "svg":
+            from . import picture
+
+            return picture.svg(self)
         return explain.explain(self, format)
 
     def describe(self, name: str) -> str:

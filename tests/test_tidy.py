@@ -42,6 +42,7 @@ LAYERS = (
     "draft",
     "recorder flow nodes errors",
     "builder explain",
+    "picture",
     "compound",
     "generic",
     "methods_files methods_net",

@@ -326,15 +326,20 @@ syslet_dealloc(struct syslet_object *self)
 static PyMethodDef syslet_methods[] = {
     {"events", (PyCFunction)(void (*)(void))syslet_events,
      METH_FASTCALL | METH_KEYWORDS,
-     "events(*args, queue=64)\n\nAn asynchronous iterator over the values it emits.\n"
-     "At most `queue` of them wait to be received; the flight pauses meanwhile."},
+     "events(*args, queue=64, **kwargs)\n\nAn asynchronous iterator over the values it "
+     "emits.\n\nThe arguments are the syslet's. At most `queue` values wait to be "
+     "received; the\nflight pauses meanwhile. `aclose()` ends it."},
     {"map", (PyCFunction)(void (*)(void))syslet_map, METH_VARARGS | METH_KEYWORDS,
      "map(iterable, /, *, limit=64, return_exceptions=False, ordered=False)\n\n"
-     "An asynchronous iterator over pairs (item, result), `limit` flights at once.\n"
-     "An item is one argument, or a tuple of them."},
+     "An asynchronous iterator over pairs (item, result), `limit` flights at once.\n\n"
+     "An item is one argument, or a tuple of them. Pairs come as they are ready, or "
+     "in\n"
+     "the order of the items if `ordered`. With `return_exceptions` an exception is a\n"
+     "result; without, the first one is raised and ends it."},
     {"explain", (PyCFunction)(void (*)(void))syslet_explain,
      METH_VARARGS | METH_KEYWORDS,
-     "explain(format='text')\n\nThe graph, as 'text' or 'dot'."},
+     "explain(format='text')\n\nThe graph, as 'text', as 'dot' for graphviz, or as an\n"
+     "'svg' picture. Raises ValueError for another format."},
     {"__copy__", (PyCFunction)syslet_itself, METH_NOARGS, "Itself: it is immutable."},
     {"__deepcopy__", (PyCFunction)syslet_itself, METH_O, "Itself: it is immutable."},
     {"__reduce__", (PyCFunction)syslet_reduce, METH_NOARGS, "Its qualified name."},

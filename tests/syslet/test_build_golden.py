@@ -94,7 +94,7 @@ def test_dot() -> None:
           a2 -> end [label="negative", style=dashed];
         }
     """)
-    with pytest.raises(ValueError, match="'text' or 'dot'"):
+    with pytest.raises(ValueError, match="'text', 'dot' or 'svg'"):
         compile_function(two).explain("html")
 
 
