@@ -51,14 +51,20 @@ _KINDS = ("int", "fd", "path", "readable", "writable")
 
 
 class Cell:
-    """A 64-bit value of the flight, `initial` when it starts."""
+    """A 64-bit value of the flight, `initial` when it starts.
+
+    Raises ValueError for a number that does not fit.
+    """
 
     def __init__(self, initial: int = 0) -> None:
         self.initial = word(initial)
 
 
 class Memory:
-    """New memory of `size` bytes; as a result, the bytes read into it."""
+    """New memory of `size` bytes; as a result, the bytes read into it.
+
+    Raises ValueError for a size below 1 or above HEAP_BYTES_MAX, 1 GiB.
+    """
 
     def __init__(self, size: int) -> None:
         if not 0 < size <= LIMITS["HEAP_BYTES_MAX"]:
@@ -107,7 +113,14 @@ def length(param: Param) -> Length:
 
 
 class Atom:
-    """One system call and how to go on. See the head of this file."""
+    """One system call and how to go on.
+
+    `operation` is a name of the operations table or a number, `operands` are the raw
+    arguments: ints, str or bytes, Cell, Memory, Param, `address(cell)` and
+    `length(param)`. `ret` is the cell for the result, `next` the index of the next atom
+    or END, `flags` are STOP_ON_* and their kind. With `check` a negative result is
+    raised as OSError. Mistakes are TypeErrors or ValueErrors when `program` is called.
+    """
 
     def __init__(
         self,

@@ -88,9 +88,11 @@ async def read_many(
     ordered: bool = False,
     return_exceptions: bool = False,
 ) -> AsyncIterator[tuple[P, Any]]:
-    """Pairs of a path and the content of its file, or what went wrong with it.
+    """Pairs of a path and the content of its file (bytes), or what went wrong with it.
 
-    Without `return_exceptions` the first failure is raised and ends it.
+    At most `limit` files are at work at once; pairs come as they are ready, or in the
+    order of `paths` if `ordered`. With `return_exceptions` an OSError takes the place
+    of the content; without, the first failure is raised and ends it.
     """
     results = _read.map(
         paths, limit=limit, ordered=ordered, return_exceptions=return_exceptions
@@ -118,7 +120,11 @@ async def stat_many(
     ordered: bool = False,
     return_exceptions: bool = False,
 ) -> AsyncIterator[tuple[P, Any]]:
-    """Pairs of a path and its os.stat_result, or what went wrong with it."""
+    """Pairs of a path and its os.stat_result, or what went wrong with it.
+
+    The options are those of read_many; without `follow_symlinks` it is about a symbolic
+    link itself.
+    """
     one = _stat if follow_symlinks else _lstat
     async for pair in one.map(
         paths, limit=limit, ordered=ordered, return_exceptions=return_exceptions
@@ -135,7 +141,8 @@ async def iter_chunks(
     """The content of a file in chunks of `size` bytes; only the last one is smaller.
 
     `readahead` chunks are read at once. A file that grows meanwhile is read to the end
-    that is found then.
+    that is found then. Raises OSError with the path, and ValueError if `size` or
+    `readahead` is below 1.
     """
     if size < 1 or readahead < 1:
         raise ValueError("size and readahead must be at least 1")

@@ -36,7 +36,7 @@ Path = str | bytes | os.PathLike[Any]
 
 @syslet
 def pread(s: Builder, fd: Any, size: int, offset: Any) -> object:
-    """Up to `size` bytes at `offset`, as bytes."""
+    """Up to `size` bytes at `offset`, as bytes; fewer only at the end of the file."""
     return s.pread(fd, size, offset)
 
 
@@ -88,24 +88,33 @@ def _open(s: Builder, path: Any, flags: int, mode: int) -> object:
 
 
 def open_fd(path: Path, flags: int, mode: int = 0o777) -> Awaitable[int]:
-    """As os.open: a descriptor that the caller owns and no child inherits."""
+    """As os.open: a descriptor that the caller owns and no child inherits.
+
+    Raises OSError with the path.
+    """
     return _open(path, flags, mode)
 
 
 def preadv(fd: Any, buffers: Sequence[Any], offset: int, flags: int = 0) -> Any:
-    """Read at `offset` into several pieces of memory, as os.preadv does."""
+    """Read at `offset` into several pieces of memory, as os.preadv does.
+
+    Gives how many bytes. `flags` are os.RWF_*.
+    """
     if flags:
         return calls.preadv2(fd, list(buffers), offset, flags)
     return calls.preadv(fd, list(buffers), offset)
 
 
 def pwritev(fd: Any, buffers: Sequence[Any], offset: int, flags: int = 0) -> Any:
-    """Write several pieces of memory at `offset`, as os.pwritev does."""
+    """Write several pieces of memory at `offset`, as os.pwritev does.
+
+    Gives how many bytes. `flags` are os.RWF_*.
+    """
     if flags:
         return calls.pwritev2(fd, list(buffers), offset, flags)
     return calls.pwritev(fd, list(buffers), offset)
 
 
 def aligned_buffer(size: int) -> memoryview:
-    """Zeroed memory that begins at a page, as O_DIRECT wants it."""
+    """Zeroed memory of `size` bytes that begins at a page, as O_DIRECT wants it."""
     return memoryview(mmap.mmap(-1, size))

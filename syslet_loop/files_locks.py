@@ -45,7 +45,10 @@ def _fcntl(s: Builder, fd: Any, command: int, lock: bytearray) -> None:
 
 
 async def flock(fd: Any, operation: int) -> None:
-    """As fcntl.flock: LOCK_SH, LOCK_EX or LOCK_UN; with LOCK_NB it does not wait."""
+    """As fcntl.flock: LOCK_SH, LOCK_EX or LOCK_UN; with LOCK_NB it does not wait.
+
+    Raises BlockingIOError if it may not wait and another has it, else OSError.
+    """
     now = operation | fcntl.LOCK_NB
     await _take(
         lambda: _flock(fd, now),
@@ -57,7 +60,11 @@ async def flock(fd: Any, operation: int) -> None:
 async def lockf(
     fd: Any, operation: int, length: int = 0, start: int = 0, whence: int = 0
 ) -> None:
-    """As fcntl.lockf: a lock of the process on a part of a file."""
+    """As fcntl.lockf: a lock of the process on `length` bytes of a file; 0: the rest.
+
+    Raises OSError (EAGAIN or EACCES if it may not wait), and ValueError for an
+    operation that is none.
+    """
     await _lock(fd, operation, length, start, whence, fcntl.F_SETLK, fcntl.F_SETLKW)
 
 

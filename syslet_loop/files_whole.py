@@ -74,7 +74,11 @@ def _size_of(s: Builder, fd: Any) -> object:
 
 
 async def read_bytes(path: Path) -> bytes:
-    """All of a file."""
+    """All of a file, as bytes.
+
+    What has no size that could be known, as files of /proc and pipes, is read to its
+    end. Raises OSError with the path, as the built-in open does.
+    """
     data, fd = await _read(path)
     return data if fd < 0 else await _finish_reading(path, data, fd)
 
@@ -131,7 +135,12 @@ async def read_text(
     errors: str | None = None,
     newline: str | None = None,
 ) -> str:
-    """All of a text file; lines end with a newline as open() has it."""
+    """All of a text file, as str.
+
+    `encoding` (default: the locale's), `errors` and `newline` mean what they mean for
+    the built-in open. Raises OSError with the path, UnicodeDecodeError, or LookupError
+    for an encoding that does not exist.
+    """
     data = await read_bytes(path)
     text = data.decode(encoding or locale.getencoding(), errors or "strict")
     if newline is None and "\r" in text:
@@ -219,8 +228,10 @@ async def write_bytes(
 ) -> int:
     """Make a file with this content, or give it this content; how many bytes it has.
 
-    `fsync`: it is on the disk when this returns. `atomic`: so is its name, and at no
-    time has it part of the content. A symbolic link is replaced then, not followed.
+    `data` is bytes or anything with the buffer protocol. `fsync`: it is on the disk
+    when this returns. `atomic`: so is its name, and at no time has it part of the
+    content. A symbolic link is replaced then, not followed. Raises OSError with the
+    path; with `atomic` the file is then as it was.
     """
     size = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
     if atomic:
@@ -231,7 +242,10 @@ async def write_bytes(
 
 
 async def append_bytes(path: Path, data: Any, *, fsync: bool = False) -> int:
-    """Write behind the end of a file, which is made if it is not there."""
+    """Write behind the end of a file, which is made if it is not there.
+
+    Gives how many bytes were written, which is all. Raises OSError with the path.
+    """
     size = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
     await _write_plainly(path, os.O_APPEND, data, size, fsync)
     return size
@@ -247,7 +261,12 @@ async def write_text(
     atomic: bool = False,
     fsync: bool = False,
 ) -> int:
-    """Make a text file with this content; how many characters it has."""
+    """Make a text file with this content; how many characters it has.
+
+    `encoding`, `errors` and `newline` as for the built-in open, `atomic` and `fsync` as
+    for write_bytes. Raises TypeError for what is no str, UnicodeEncodeError before
+    anything is opened, and OSError with the path.
+    """
     if not isinstance(text, str):
         raise TypeError(f"data must be str, not {type(text).__name__}")
     written = text.replace("\n", newline) if newline in ("\r", "\r\n") else text

@@ -14,6 +14,7 @@ from typing import Any
 
 from . import ops
 from .compound import Compound, Fills
+from .op_words import SAYS
 from .operands import Buffer, Data, Fd, Int, Param, Slot
 from .recorder import Bounds
 
@@ -166,6 +167,6 @@ def method(op: ops.Op) -> Callable[..., object]:
         return Operands(self, op, bound.arguments).append()
 
     call.__name__ = call.__qualname__ = op.title
-    call.__doc__ = f"The system call {op.name}({', '.join(op.names)})."
+    call.__doc__ = SAYS.get(op.name, f"The system call {op.name}.")
     call.__signature__ = parameters  # type: ignore[attr-defined]
     return call

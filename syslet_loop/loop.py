@@ -202,13 +202,21 @@ class EventLoop(Connections, Executors, Processes, _Base):
 
     @property
     def backend(self) -> str:
-        """How misses wait: 'uring' or 'epoll'."""
+        """How misses wait: 'uring' or 'epoll'.
+
+        The engine is made to find out, if it has not been. Raises OSError if
+        SYSLET_LOOP_BACKEND asks for io_uring and it cannot be had.
+        """
         return (self._engine or self.engine).backend
 
     def stats(self) -> dict[str, int]:
-        """Counters since the engine was made, by name; docs/design.md explains them.
+        """Counters since the engine was made, by name.
 
-        May be called from any thread once the loop has an engine.
+        `atoms` executed; `inlined`, `to_ring`, `to_worker`, the three ways they took;
+        `enters`, `submitted`, `completed`, `overflows`, the ring's traffic; `launched`,
+        `landed` flights and those `flying` now; `workers`, threads there are;
+        `budget_cuts`, flights that had to wait for their next turn. May be called from
+        any thread once the loop has an engine.
         """
         return (self._engine or self.engine).stats()
 

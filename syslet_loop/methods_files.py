@@ -65,7 +65,10 @@ class FileMethods(Compound):
         check: bool = True,
         atom_flags: int = 0,
     ) -> Record:
-        """What a file is, by path."""
+        """What a file is, by path: as fstat.
+
+        `flags` are AT_*: with AT_SYMLINK_NOFOLLOW (0x100) about a symbolic link itself.
+        """
         args = [self._fd(dir_fd, True), self._path(path), self._draft.slots[0]]
         args.append(self._number(flags))
         return self._fill_record("newfstatat", args, structs.STAT, check, atom_flags)
@@ -93,7 +96,7 @@ class FileMethods(Compound):
         return self._fill_record("statfs", args, structs.STATFS, check, atom_flags)
 
     def fstatfs(self, fd: object, *, check: bool = True, atom_flags: int = 0) -> Record:
-        """What the file system of an open file is."""
+        """What the file system of an open file is: returned, an os.statvfs_result."""
         args = [self._fd(fd), self._draft.slots[0]]
         return self._fill_record("fstatfs", args, structs.STATFS, check, atom_flags)
 

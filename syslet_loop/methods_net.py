@@ -31,7 +31,10 @@ class NetMethods(Compound):
         check: bool = True,
         atom_flags: int = 0,
     ) -> Fd | tuple[Fd, Address]:
-        """A new connection; with `address=True` and where it comes from."""
+        """Wait for a connection and give its fd, which no child inherits.
+
+        With `address=True` a pair of that and where it comes from.
+        """
         flags = flags | socket.SOCK_CLOEXEC if isinstance(flags, int) else flags
         peer = self._new_address() if address else None
         args = [self._fd(fd), *self._address_cells(peer), self._number(flags)]
@@ -55,7 +58,9 @@ class NetMethods(Compound):
         check: bool = True,
         atom_flags: int = 0,
     ) -> object:
-        """Receive: a size gives the data, memory gives the count.
+        """Receive: a size in bytes gives the data, memory gives the count.
+
+        Nothing (b'' or 0) is the end of a stream.
 
         With `address=True` a pair of that and the sender's address.
         """
@@ -184,7 +189,7 @@ class NetMethods(Compound):
         check: bool = True,
         atom_flags: int = 0,
     ) -> Int | Data:
-        """An option as a C int, or as at most `size` bytes."""
+        """An option of a socket, as a C int, or as at most `size` bytes."""
         length = self._draft.slot()
         self._reset(length, 4 if size is None else size)
         args = [self._fd(fd), self._number(level), self._number(option)]
@@ -252,7 +257,7 @@ class NetMethods(Compound):
         atom_flags: int = 0,
         title: str = "nanosleep",
     ) -> Int:
-        """Wait `seconds`."""
+        """Wait `seconds`: a constant, a parameter, or a cell with whole seconds."""
         args = [self._time(seconds), self._draft.number(0)]
         return self._atom("nanosleep", args, title=title, check=check, flags=atom_flags)
 

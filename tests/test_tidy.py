@@ -36,7 +36,7 @@ HEADS = {
 
 # Lowest first; a file imports from lines above its own, or from its own line.
 LAYERS = (
-    "ops program_format reports trace",
+    "op_words ops program_format reports trace",
     "operands",
     "annotations structs",
     "draft",
@@ -78,7 +78,7 @@ LAYERS = (
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
 NATIVE_USERS = {"attach", "atoms", "connections", "doctor", "loop", "plan"}
 NATIVE_USERS |= {"executors", "files_whole", "language", "processes"}
-STDLIB_ONLY = ("ops", "program_format")
+STDLIB_ONLY = ("op_words", "ops", "program_format")
 
 FORBIDDEN = {
     r"\b(TODO|FIXME|XXX|HACK)\b": "an issue says it better",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from syslet_loop import ops, program_format
+from syslet_loop import op_words, ops, program_format
 
 ENGINE = Path(__file__).parents[2] / "native" / "engine"
 
@@ -77,3 +77,14 @@ def test_words() -> None:
     for value in (2**64, -(2**63) - 1):
         with pytest.raises(ValueError, match="64 bits"):
             program_format.word(value)
+
+
+def test_every_operation_says_what_it_does() -> None:
+    from syslet_loop.methods import Builder
+
+    assert op_words.SAYS.keys() <= ops.BY_NAME.keys()
+    for op in ops.OPS:
+        said = getattr(Builder, op.title, Builder).__doc__
+        assert said and not said.startswith("The system call"), op.name
+        if op.name in op_words.SAYS:
+            assert said == op_words.SAYS[op.name], op.name
