@@ -7,13 +7,18 @@ RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 NATIVE = $(shell find native tests/engine \( -name '*.[ch]' -o -name '*_build.py' \) \
            2>/dev/null) setup.py pyproject.toml
+# The packages of an extra: `$(REQUIRES) dev`.
+REQUIRES = $(RUN) -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", \
+           "rb")); print(*project["project"]["optional-dependencies"][sys.argv[1]], \
+           sep="\n")'
 C_FILES = $$(find native tests benchmarks -name '*.[ch]')
 
-.PHONY: help demo test suites check format bench san soak clean
+.PHONY: help demo test suites check format bench plots docs wheel wheel-test san soak
+.PHONY: clean
 .DELETE_ON_ERROR:
 
 help:            ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 # One virtual environment; a stamp in it for each set of packages.
 
@@ -39,9 +44,11 @@ $(VENV)/judge: $(VENV)/built
 	then tar -xzf $@.tmp/aiofiles-*.tar.gz -C $@.tmp && mv $@.tmp $@; \
 	else rm -rf $@.tmp; echo "left out: aiofiles' own tests"; fi
 
-$(VENV)/tools: $(VENV)/bin/python pyproject.toml
-	$(RUN) -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
-	print(*project["project"]["optional-dependencies"]["dev"], sep="\n")' >$@.txt
+$(VENV)/tools: EXTRA = dev
+$(VENV)/sphinx: EXTRA = docs
+$(VENV)/packaging: EXTRA = wheel
+$(VENV)/tools $(VENV)/sphinx $(VENV)/packaging: $(VENV)/bin/python pyproject.toml
+	$(REQUIRES) $(EXTRA) >$@.txt
 	$(PIP) --requirement $@.txt
 	touch $@
 
@@ -66,13 +73,31 @@ format: $(VENV)/tools     ## lay out Python and C
 
 # One at a time: a peer that does not install is left out, and the others compared.
 $(VENV)/bench: $(VENV)/built pyproject.toml
-	$(RUN) -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
-	print(*project["project"]["optional-dependencies"]["bench"], sep="\n")' >$@.txt
+	$(REQUIRES) bench >$@.txt
 	while read -r peer; do $(PIP) "$$peer" || echo "left out: $$peer"; done <$@.txt
 	touch $@
 
-bench: $(VENV)/bench      ## all benchmarks; writes docs/benchmarks.md
-	$(RUN) -m benchmarks.run --write docs/benchmarks.md
+bench: $(VENV)/bench      ## all benchmarks; writes docs/benchmarks.md, JSON and plots
+	$(RUN) -m benchmarks.run --write docs/benchmarks.md --json docs/benchmarks
+	$(MAKE) plots
+
+plots: $(VENV)/built      ## draws what was measured; fills the README's table
+	$(RUN) -m benchmarks.plots
+	$(RUN) -m benchmarks.summary
+
+docs: $(VENV)/built $(VENV)/sphinx  ## the documentation as HTML, in docs/_build
+	$(RUN) docs/draw.py
+	$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build
+
+wheel: $(VENV)/packaging  ## the source distribution and this Python's wheel, in dist/
+	rm -rf build/wheel
+	$(RUN) -m build --outdir build/wheel
+	mkdir -p dist && cp build/wheel/*.tar.gz dist
+	PATH="$$(cd $(VENV)/bin && pwd):$$PATH" \
+	  $(RUN) -m auditwheel repair --wheel-dir dist build/wheel/*.whl
+
+wheel-test:      ## wheels for 3.11, 3.12, 3.13, each tested where it is installed
+	sh tests/wheel.sh
 
 san: $(VENV)/built        ## the tests under AddressSanitizer and UBSan
 	PYTHON=$(RUN) sh tests/sanitize.sh
@@ -83,7 +108,7 @@ soak: $(VENV)/built       ## mixed work for SECONDS=600 on each backend, checked
 	SYSLET_LOOP_BACKEND=epoll $(RUN) -m tests.soak.run --seconds $(SECONDS)
 
 clean:           ## remove everything that was made here
-	rm -rf $(VENV) build dist *.egg-info syslet_loop/*.so syslet_loop/_memory.c
+	rm -rf $(VENV) build dist docs/_build *.egg-info syslet_loop/*.so syslet_loop/_memory.c
 	rm -rf tests/engine/_driver*.so tests/engine/_driver*.c tests/engine/_driver*.o
 	rm -rf .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -19,7 +19,14 @@ from benchmarks.compare import (
     interleave,
     rate_table,
 )
-from benchmarks.processes import LOAD_CORE, PYTHON, account, output, server
+from benchmarks.processes import (
+    LOAD_CORE,
+    PYTHON,
+    account,
+    output,
+    peak_memory,
+    server,
+)
 
 CASES = [
     Case("aiohttp", "aiohttp, hello"),
@@ -30,14 +37,18 @@ UNITS = {"us": 1, "ms": 1e3, "s": 1e6}
 
 
 def parse(text: str) -> Figures:
-    """What wrk says: requests, seconds and the 99th percentile."""
+    """What wrk says: requests, seconds, the median and the 99th percentile."""
     total = re.search(r"(\d+) requests in ([\d.]+)(m?s)", text)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)\b", text)
-    if not total or not p99 or "Non-2xx" in text:
+    p50, p99 = (
+        re.search(rf"^\s*{part}%\s+([\d.]+)(us|ms|s)\b", text, re.M)
+        for part in (50, 99)
+    )
+    if not total or not p50 or not p99 or "Non-2xx" in text:
         raise RuntimeError(f"wrk: {text.strip().splitlines()[-1]}")
     return {
         "messages": float(total[1]),
         "seconds": float(total[2]) * UNITS[total[3]] / 1e6,
+        "p50_us": float(p50[1]) * UNITS[p50[2]],
         "p99_us": float(p99[1]) * UNITS[p99[2]],
     }
 
@@ -52,6 +63,7 @@ def run(case: Case, name: str, seconds: int) -> Figures:
         command = [*wrk, "--duration", str(seconds), url]
         figures = parse(output(command, LOAD_CORE, seconds + SLACK_SECONDS))
         after = account(running.pid)
+        figures["rss_bytes"] = peak_memory(running.pid)
     figures["cpu_ns"] = (after.ran - before.ran) / figures["messages"]
     figures["waited"] = (after.waited - before.waited) / 1e9 / figures["seconds"]
     return figures

@@ -23,7 +23,14 @@ from benchmarks.compare import (
     interleave,
     rate_table,
 )
-from benchmarks.processes import LOAD_CORE, PYTHON, build, output, server
+from benchmarks.processes import (
+    LOAD_CORE,
+    PYTHON,
+    build,
+    output,
+    peak_memory,
+    server,
+)
 
 EPOLL, RING = "floor epoll", "floor ring"
 SLACK_SECONDS = 20.0  # for connecting, warming up and settling
@@ -102,6 +109,7 @@ def run_load(folder: str, case: Load, name: str, seconds: float) -> Figures:
         figures: Figures = json.loads(
             output(command, LOAD_CORE, seconds + SLACK_SECONDS)
         )
+        figures["rss_bytes"] = peak_memory(running.pid)
     return figures
 
 

@@ -68,6 +68,16 @@ def account(pid: int) -> Account:
     return Account(*(sum(int(line[field]) for line in lines) for field in (0, 1)))
 
 
+def peak_memory(pid: int) -> float:
+    """The most resident memory that a process had so far, in bytes."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    lines = [line.split() for line in text.splitlines()]
+    found = [float(line[1]) for line in lines if line[0] == "VmHWM:"]
+    if not found:
+        raise RuntimeError("ended under load")
+    return found[0] * 1024
+
+
 @contextlib.contextmanager
 def server(command: list[str]) -> Iterator[Server]:
     """Start it, wait for the line with its address, end it afterwards."""

@@ -2,7 +2,8 @@
 
 Prints every benchmark's table; --write FILE also stores them as the section of this
 Python version in the given Markdown file, leaving other versions' sections alone, and
---json FILE has the figures of every round. A row is named by the beginning of its key,
+--json FILE, or FOLDER for FOLDER/VERSION.json, has the figures of every round, beside
+those of earlier runs of other rows. A row is named by the beginning of its key,
 as in `--rows protocol-50-1k,streams --loops ours,blazio`; --list has the keys. --before
 FOLDER adds our loop as it is in another checkout, for what a change does.
 """
@@ -11,60 +12,26 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import platform
-import re
 import sys
 from pathlib import Path
 
 import syslet_loop
-from benchmarks import compare
+from benchmarks import compare, stored
 from benchmarks.loops import versions
 
 NAMES = ("interpreter", "files", "bulk", "disk", "chain", "drawing")
 COMPARED = ("network", "scheduling", "http")  # loops, row by row
 
-HEAD = """# Benchmarks
-
-Written by `make bench`; every table is one interleaved run, medians and ratios of
-rounds. Absolute times belong to the machine and the minute they were measured in: only
-the ratios inside one table mean something. `speed` above 1 is faster than the base.
-
-Where loops are compared, less is better: nanoseconds of the server's CPU time, as the
-kernel accounts it, or of an operation. `ours ÷ best peer` is the median of the rounds'
-ratios against the peer with the smallest median, and `budget` is the goal for it.
-`floor epoll` and `floor ring` are the same server in C. A few rows take seconds:
-
-    python -m benchmarks.run --rows protocol-50-1k,streams --loops ours,blazio
-    python -m benchmarks.run --list
-"""
-
 
 def machine() -> str:
     """What the numbers were measured on."""
+    linux = platform.release().partition("-")[0]
     return (
-        f"Python {platform.python_version()}, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, Linux {linux}, "
         f"{os.cpu_count()} CPUs, syslet_loop {syslet_loop.__version__}. {versions()}"
     )
-
-
-def store(file: Path, parts: list[str]) -> None:
-    """Put the parts into this Python version's section, in place of older ones."""
-    version = ".".join(platform.python_version_tuple()[:2])
-    begin, end = f"<!-- python {version} -->", f"<!-- end {version} -->"
-    whole = file.read_text() if file.exists() else HEAD
-    pattern = re.compile(re.escape(begin) + "(.*?)" + re.escape(end), re.S)
-    known = pattern.search(whole)
-    older = re.split(r"^(?=## )", known[1], flags=re.M)[1:] if known else []
-    merged = {part.split("\n")[0]: part.strip() for part in [*older, *parts[1:]]}
-    text = "\n\n".join([f"# Python {version}", parts[0], *merged.values()])
-    section = f"{begin}\n\n{text}\n\n{end}"
-    if known:
-        whole = pattern.sub(lambda _: section, whole)
-    else:
-        whole = f"{whole.rstrip()}\n\n{section}\n"
-    file.write_text(whole)
 
 
 def parse() -> argparse.Namespace:
@@ -119,11 +86,10 @@ def main() -> None:
         print(part, end="\n\n", flush=True)
         parts.append(part)
     if options.write:
-        store(options.write, parts)
+        stored.store_markdown(options.write, parts, stored.version())
     if options.json:
-        rows = compare.as_json(choice.outcomes)
-        whole = {"machine": parts[0], "rows": rows, "tables": parts[1:]}
-        options.json.write_text(json.dumps(whole, indent=1))
+        kept = [] if options.rows else parts[1:]  # no table of some rows only
+        stored.store_json(options.json, parts[0], choice.outcomes, kept)
 
 
 if __name__ == "__main__":
