@@ -36,7 +36,7 @@ ratios against the peer with the smallest median, and `budget` is the goal for i
 
 Servers run on one processor, their load on another, in processes of their own; the
 order of the contenders rotates with each round; a contender that fails or hangs is out
-of its row and named under the table. Every byte that comes back is compared.
+of its row and named under the table. The echo loads compare every byte they get back.
 """
 SECTION = re.compile(r"<!-- python ([\d.]+) -->(.*?)<!-- end \1 -->", re.S)
 # What the Markdown calls a figure.
@@ -93,14 +93,16 @@ def store_markdown(file: Path, parts: list[str], of: str) -> None:
 
     The first part is what the machine was, every other one begins with its heading.
     """
-    whole = file.read_text() if file.exists() else HEAD
+    older = file.read_text() if file.exists() else ""
+    first = older.find("<!-- python")
+    whole = f"{HEAD}\n{older[first:]}" if first >= 0 else HEAD
     begin, end = f"<!-- python {of} -->", f"<!-- end {of} -->"
     pattern = re.compile(re.escape(begin) + "(.*?)" + re.escape(end), re.S)
     known = pattern.search(whole)
-    older = re.split(r"^(?=## )", known[1], flags=re.M)[1:] if known else []
-    merged = {part.split("\n")[0]: part.strip() for part in [*older, *parts[1:]]}
-    first = [merged.pop(PICTURES)] if PICTURES in merged else []
-    text = "\n\n".join([f"# Python {of}", parts[0], *first, *merged.values()])
+    kept = re.split(r"^(?=## )", known[1], flags=re.M)[1:] if known else []
+    merged = {part.split("\n")[0]: part.strip() for part in [*kept, *parts[1:]]}
+    pictures = [merged.pop(PICTURES)] if PICTURES in merged else []
+    text = "\n\n".join([f"# Python {of}", parts[0], *pictures, *merged.values()])
     section = f"{begin}\n\n{text}\n\n{end}"
     if known:
         whole = pattern.sub(lambda _: section, whole)

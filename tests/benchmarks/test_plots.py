@@ -119,6 +119,7 @@ def test_pictures_come_first_in_their_section(tmp_path: Path) -> None:
     assert text.index("# Python 3.11") < text.index("![x]") < text.index("## 1000")
     stored.store_markdown(file, ["machine", FILES], "3.11")
     assert file.read_text().count("![x]") == 1
+    assert file.read_text().count(stored.HEAD) == 1
 
 
 def test_who_is_ours_in_the_tables_of_files() -> None:
