@@ -18,10 +18,11 @@ from typing import Any, ClassVar, Literal, Self, final
 # thread
 _Span = tuple[str, str, str | None, int, int, int, str, int, int, int, int]
 
+@final
 class Engine:
-    def __init__(
-        self, backend: str = "any", workers: int = -1, *, sq_entries: int = 0
-    ) -> None: ...
+    def __new__(
+        cls, backend: str = "any", workers: int = -1, *, sq_entries: int = 0
+    ) -> Self: ...
     loop: Any
     flush: Callable[[float], object] | None
     @property
@@ -59,6 +60,7 @@ class Loop:
     def _let_go(self) -> None: ...
     def _wrap(self, source: Any, /) -> asyncio.Future[Any]: ...
 
+@final
 class SocketTransport(asyncio.Transport):
     def __init__(
         self,
@@ -70,6 +72,7 @@ class SocketTransport(asyncio.Transport):
         server: Any = None,
     ) -> None: ...
 
+@final
 class DatagramTransport(asyncio.DatagramTransport):
     def __init__(
         self,
@@ -81,22 +84,24 @@ class DatagramTransport(asyncio.DatagramTransport):
         extra: Any = None,
     ) -> None: ...
 
+@final
 class Listener:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         loop: Any,
         sock: Any,
         factory: Callable[[], asyncio.BaseProtocol],
         server: Any,
         backlog: int,
         /,
-    ) -> None: ...
+    ) -> Self: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
+@final
 class Plan:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         atoms: bytes,
         cells: bytes,
@@ -108,7 +113,7 @@ class Plan:
         result: tuple[Any, ...],
         emits: Sequence[tuple[Any, ...]],
         info: object,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def info(self) -> Any: ...
 
@@ -159,14 +164,16 @@ class Syslet:
     __wrapped__: Callable[..., object]
     __signature__: Signature
     __hash__: ClassVar[Any]
-    def __init__(
-        self, plan: Plan, name: str, doc: str | None, module: str, qualname: str
-    ) -> None: ...
+    def __new__(
+        cls, plan: Plan, name: str, doc: str | None, module: str, qualname: str
+    ) -> Self: ...
     @property
     def plan(self) -> Plan: ...
     @property
     def info(self) -> Any: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Flight: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: object, /) -> Self: ...
     def events(self, *args: Any, queue: int = 64, **kwargs: Any) -> Events: ...
     def map(
         self,

@@ -6,7 +6,7 @@
 
 What `new` returns is a cffi object: its fields are read and written as in C, and it can
 be passed wherever a syslet takes memory. It stays alive while a flight uses it. Used by
-programs; nothing in the package needs it, and nothing here does I/O.
+programs, and by files_whole.py for its views; nothing here does I/O.
 """
 
 from __future__ import annotations

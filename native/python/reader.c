@@ -370,7 +370,7 @@ reader_setattr(PyObject *self, PyObject *const *args, Py_ssize_t count)
 
 PyMethodDef reader_methods[] = {
     METHOD("read", reader_read,
-           "read($self, n=-1, /)\n--\n\nAt most n bytes, or all until the end."),
+           "read($self, n=-1)\n--\n\nAt most n bytes, or all until the end."),
     METHOD("readexactly", reader_readexactly, "readexactly($self, n)\n--\n\nn bytes."),
     METHOD("readuntil", reader_readuntil,
            "readuntil($self, separator=b'\\n')\n--\n\nBytes up to the separator."),
