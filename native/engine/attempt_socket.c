@@ -146,15 +146,16 @@ attempt_splice(struct flight *flight, const uint64_t *args)
 
 /* From a file to a socket. The socket must be O_NONBLOCK; the file may read from its
  * device, so only what is surely cached goes inline: nothing can tell, hence a probe of
- * the first page with RWF_NOWAIT, the kernel's readahead being ahead of it. */
+ * the first and the last page with RWF_NOWAIT. A large file goes in parts. */
 int64_t
 attempt_sendfile(struct flight *flight, const uint64_t *args)
 {
-    if (!is_nonblocking(flight, args[0]) || args[3] > LOCKED_BYTES_MAX) {
+    if (!is_nonblocking(flight, args[0])) {
         return OP_MISS;
     }
     char byte;
     struct iovec iov = {&byte, 1};
+    uint64_t count = args[3] < LOCKED_BYTES_MAX ? args[3] : LOCKED_BYTES_MAX;
     int64_t offset;
     if (args[2] != 0) {
         if (memory_read(flight, &offset, args[2], sizeof(offset)) < 0) {
@@ -163,7 +164,7 @@ attempt_sendfile(struct flight *flight, const uint64_t *args)
     } else {
         offset = flight_call(flight, __NR_lseek, args[1], 0, 1, 0, 0, 0);
     }
-    uint64_t last = offset < 0 ? 0 : (uint64_t)offset + (args[3] ? args[3] - 1 : 0);
+    uint64_t last = offset < 0 ? 0 : (uint64_t)offset + (count ? count - 1 : 0);
     const uint64_t nowait = 8; /* RWF_NOWAIT */
     int64_t res = flight_call(flight, __NR_preadv2, args[1], (uintptr_t)&iov, 1,
                               offset < 0 ? 0 : (uint64_t)offset, 0, nowait);
@@ -174,6 +175,7 @@ attempt_sendfile(struct flight *flight, const uint64_t *args)
     if (res < 0) {
         return OP_MISS;
     }
-    return moved(flight, flight_call(flight, __NR_sendfile, args[0], args[1], args[2],
-                                     args[3], 0, 0));
+    res = flight_call(flight, __NR_sendfile, args[0], args[1], args[2], count, 0, 0);
+    flight->goes_home = res == -EAGAIN; /* cached, so the socket is full: wait for it */
+    return moved(flight, res);
 }

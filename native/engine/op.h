@@ -44,8 +44,9 @@ enum op_flags {
     OP_SOCKET = 1 << 10,   /* args[0] is a socket for sure */
     OP_PSEUDO = 1 << 11,   /* touches only the flight */
     OP_NEVER_BLOCKS = 1 << 12, /* its plain call is its inline form */
+    OP_COUNTED = 1 << 13,      /* (fd, fd, offset, length), done in parts */
 
-    OP_PARTS = OP_TRANSFER | OP_VECTOR | OP_MESSAGE,
+    OP_PARTS = OP_TRANSFER | OP_VECTOR | OP_MESSAGE | OP_COUNTED,
     OP_OWNS = OP_MAKES_FD | OP_CLOSES,
 };
 

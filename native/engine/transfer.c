@@ -44,6 +44,10 @@ vector_rest(struct flight *flight, const uint64_t *args, struct iovec **iov,
 int
 transfer_advance(struct flight *flight, const struct op *op, uint64_t args[6])
 {
+    if (op->flags & OP_COUNTED) {
+        args[3] -= flight->done; /* the kernel moves the offset on */
+        return 0;
+    }
     if (op->flags & OP_TRANSFER) {
         args[1] += flight->done;
         args[2] -= flight->done;
@@ -77,6 +81,9 @@ transfer_advance(struct flight *flight, const struct op *op, uint64_t args[6])
 uint64_t
 transfer_size(struct flight *flight, const struct op *op, const uint64_t *args)
 {
+    if (op->flags & OP_COUNTED) {
+        return args[3];
+    }
     if (op->flags & OP_TRANSFER) {
         return args[2];
     }
