@@ -23,6 +23,7 @@ from .policy import new_event_loop, run
 if _TYPE_CHECKING:
     from . import attach as attach
     from . import calls, files, memory
+    from . import web as web
     from .language import Atom, Cell, Memory, Param, address, program, syslet
 
 __version__ = "0.1.0"
@@ -43,7 +44,7 @@ __all__ = [
     "syslet",
 ]
 
-_MODULES = ("attach", "calls", "files", "memory")
+_MODULES = ("attach", "calls", "files", "memory", "web")
 _LANGUAGE = ("Atom", "Cell", "Memory", "Param", "address", "program", "syslet")
 
 
