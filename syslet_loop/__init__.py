@@ -25,6 +25,7 @@ if _TYPE_CHECKING:
     from . import calls, files, memory
     from . import web as web
     from .language import Atom, Cell, Memory, Param, address, program, syslet
+    from .workers import serve
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "new_event_loop",
     "program",
     "run",
+    "serve",
     "syslet",
 ]
 
@@ -59,8 +61,13 @@ def __getattr__(name: str) -> _Any:
         from importlib import import_module
 
         return import_module(f".{name}", __name__)
+    if name == "serve":
+        from .workers import serve
+
+        globals()[name] = serve
+        return serve
     return policy.lookup(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LANGUAGE, *_MODULES})
+    return sorted({*globals(), *_LANGUAGE, *_MODULES, "serve"})
