@@ -201,7 +201,7 @@ def budget_table(outcomes: Sequence[Outcome], key: str) -> str:
 
 
 def rate_table(outcomes: Sequence[Outcome]) -> str:
-    """Messages per second and the 99th percentile of the wait."""
+    """Messages per second and the wait: its 99th percentile, the median if known."""
     columns = _columns(outcomes)
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for outcome in outcomes:
@@ -212,7 +212,10 @@ def rate_table(outcomes: Sequence[Outcome]) -> str:
                 cells.append("-")
                 continue
             rate = outcome.median(name, lambda f: f["messages"] / f["seconds"])
-            cells.append(f"{rate:.0f}/s, {p99:.0f} µs")
+            waits = f"{p99:.0f} µs"
+            if "p50_us" in outcome.rounds[name][0]:
+                waits = f"{outcome.figure(name, 'p50_us'):.0f}, {waits}"
+            cells.append(f"{rate:.0f}/s, {waits}")
         lines.append(f"| {outcome.case.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -54,9 +54,14 @@ def parse(text: str) -> Figures:
 
 
 def run(case: Case, name: str, seconds: int) -> Figures:
-    """One contender, one run, after a second of warming up."""
-    with server([*PYTHON, "benchmarks.servers", name, case.key]) as running:
-        url = f"http://127.0.0.1:{running.address}/"
+    """One contender, one run."""
+    return load([*PYTHON, "benchmarks.servers", name, case.key], "/", seconds)
+
+
+def load(start: list[str], path: str, seconds: int) -> Figures:
+    """A server that this command starts, after a second of warming up."""
+    with server(start) as running:
+        url = f"http://127.0.0.1:{running.address}{path}"
         wrk = ["wrk", "--threads", "1", "--connections", "50", "--latency"]
         output([*wrk, "--duration", "1", url], LOAD_CORE, SLACK_SECONDS)
         before = account(running.pid)
@@ -86,6 +91,6 @@ def report(quick: bool, choice: Choice) -> str:
         "",
         budget_table(outcomes, "cpu_ns"),
     ]
-    text += ["", "Requests per second, and the 99th percentile of the wait:", ""]
+    text += ["", "Requests per second; median and 99th percentile of the wait:", ""]
     text += [rate_table(outcomes), "", busy(outcomes)]
     return head + "\n".join(text).rstrip()

@@ -22,7 +22,7 @@ from benchmarks import compare, stored
 from benchmarks.loops import versions
 
 NAMES = ("interpreter", "files", "bulk", "disk", "chain", "drawing")
-COMPARED = ("network", "scheduling", "http")  # loops, row by row
+COMPARED = ("network", "scheduling", "http", "web")  # loops, row by row
 
 
 def machine() -> str:

@@ -167,11 +167,29 @@ async def serve_aiohttp(kind: str, path: str | None) -> str:
 
     app = web.Application()
     app.router.add_get("/", hello)
+    if path is not None:
+        app.router.add_static("/files", path)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     listener, address = listen()
     await web.SockSite(runner, listener, backlog=BACKLOG).start()
     kept.append(runner)
+    return address
+
+
+async def serve_web(kind: str, path: str | None) -> str:
+    from syslet_loop import web
+
+    async def hello(request: web.Request) -> web.Response:
+        return web.Response(body=HELLO)
+
+    app = web.Application()
+    app.router.add_get("/", hello)
+    if path is not None:
+        app.router.add_static("/files", path)
+    listener, address = listen()
+    kept.append(web.Server(app, access_log=None))
+    await kept[-1].start([listener])
     return address
 
 
@@ -207,6 +225,7 @@ KINDS: dict[str, Callable[[str, str | None], Awaitable[str]]] = {
     "udp": serve_udp,
     "aiohttp": serve_aiohttp,
     "uvicorn": serve_uvicorn,
+    "web": serve_web,
 }
 
 
