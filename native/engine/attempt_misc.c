@@ -118,19 +118,28 @@ attempt_buffer(struct flight *flight, const uint64_t *args)
         return -EINVAL; /* the verifier saw to the first */
     }
     const struct program_buffer *buffer = &flight->plan->buffers[args[0]];
+    bool ended = (buffer->flags & BUFFER_ENDED) != 0;
+    uint64_t needed = args[1] + ended;
     char *memory = (char *)(uintptr_t)flight->cells[buffer->address];
-    if (buffer_room(flight, memory) < args[1] || memory == NULL) {
+    bool moves = memory == NULL || buffer_room(flight, memory) < needed;
+    if (moves) {
         flight_heap_drop(flight, memory);
         flight->cells[buffer->capacity] = 0;
-        memory = buffer_memory(flight, (uint32_t)args[0], args[1]);
+        memory = buffer_memory(flight, (uint32_t)args[0], needed);
         flight->cells[buffer->address] = (uintptr_t)memory;
         if (memory == NULL) {
             return -ENOMEM;
         }
     }
-    if (buffer->flags & BUFFER_ZEROED) {
+    /* What an earlier round has put in may still be sent, as far as it went. */
+    bool stale = moves && (flight->made >> args[0] & 1) != 0;
+    if ((buffer->flags & BUFFER_ZEROED) || stale) {
         memset(memory, 0, args[1]);
     }
+    if (ended) {
+        memory[args[1]] = 0;
+    }
+    flight->made |= UINT64_C(1) << args[0];
     flight->cells[buffer->capacity] = args[1];
     return 0;
 }

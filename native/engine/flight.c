@@ -138,7 +138,7 @@ place_buffers(struct flight *flight)
     uint32_t used = 0;
     for (uint32_t i = 0; i < plan->buffers_count; i++) {
         const struct program_buffer *buffer = &plan->buffers[i];
-        uint64_t size = ((uint64_t)buffer->size + 15) & ~UINT64_C(15);
+        uint64_t size = buffer_scratch(buffer);
         char *memory;
         if (buffer->size == 0) {
             continue;
@@ -147,13 +147,16 @@ place_buffers(struct flight *flight)
             memory = flight->scratch + used;
             used += (uint32_t)size;
         } else {
-            memory = flight_heap(flight, buffer->size);
+            memory = flight_heap(flight, size);
         }
         if (memory == NULL) {
             return -ENOMEM;
         }
         if (buffer->flags & BUFFER_ZEROED) {
             memset(memory, 0, buffer->size);
+        }
+        if (buffer->flags & BUFFER_ENDED) {
+            memory[buffer->size] = 0;
         }
         flight->cells[buffer->address] = (uintptr_t)memory;
     }

@@ -104,6 +104,7 @@ struct flight {
     uint32_t slot;        /* in the engine's table while in the ring, else SLOT_NONE */
     struct iovec *vector; /* owned: rest of a vectored transfer */
     uint32_t fds_count;
+    uint64_t made; /* bit per computed buffer that has been made once */
 
     /* Up to here zeroed by flight_prepare, below only written before it is read. */
     struct fd_slot fds[FDS_OWNED_MAX];

@@ -113,7 +113,7 @@ place(char **free_memory, const void *source, size_t bytes)
 }
 
 static struct plan *
-plan_copy(const struct program *p)
+plan_copy(const struct program *p, const uint32_t *flags)
 {
     size_t image = p->cells_count * sizeof(*p->cells);
     size_t relocs = p->relocs_count * sizeof(*p->relocs);
@@ -139,7 +139,8 @@ plan_copy(const struct program *p)
     plan->atoms = place(&memory, p->atoms, atoms);
     plan->consts = place(&memory, p->consts, p->consts_size);
     for (uint32_t i = 0; i < p->buffers_count; i++) {
-        uint64_t size = ((uint64_t)p->buffers[i].size + 15) & ~UINT64_C(15);
+        plan->buffers[i].flags |= flags[i];
+        uint64_t size = buffer_scratch(&plan->buffers[i]);
         if (plan->scratch_bytes + size <= SCRATCH_BYTES_MAX) {
             plan->scratch_bytes += (uint32_t)size;
         }
@@ -164,7 +165,9 @@ plan_create(struct plan **out, const struct program *program,
     if (res < 0) {
         goto done;
     }
-    struct plan *plan = plan_copy(program);
+    uint32_t flags[BUFFERS_MAX];
+    verifier_find_exposed(&v, flags);
+    struct plan *plan = plan_copy(program, flags);
     if (plan == NULL) {
         res = -ENOMEM;
         goto done;

@@ -12,6 +12,10 @@
 
 enum { SIGN_NEGATIVE = 1, SIGN_ZERO = 2, SIGN_POSITIVE = 4 };
 
+/* Beside the flags of a program's buffer: strings are read from it, so that a byte behind
+ * it is always 0. */
+enum { BUFFER_ENDED = 2 };
+
 struct step {            /* one atom, decoded */
     const struct op *op; /* borrowed: rows are constant */
     uint32_t nr;
@@ -46,5 +50,13 @@ struct plan { /* one allocation: the tables follow in the order they are used */
     char *consts; /* lent to the kernel by flights */
     char label[TRACE_LABEL_MAX];
 };
+
+/* Bytes of the scratch that a fixed buffer takes. */
+static inline uint64_t
+buffer_scratch(const struct program_buffer *buffer)
+{
+    uint64_t size = (uint64_t)buffer->size + ((buffer->flags & BUFFER_ENDED) != 0);
+    return buffer->size == 0 ? 0 : (size + 15) & ~UINT64_C(15);
+}
 
 #endif

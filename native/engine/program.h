@@ -64,6 +64,8 @@ struct program_reloc {
     uint64_t value;
 };
 
+/* Cleared: what nothing has written reads as 0. The engine clears what a program may
+ * show beyond what it filled, whether asked or not (verify_exposed.c). */
 enum { BUFFER_ZEROED = 1 };
 
 /* A new buffer. size > 0: made when the flight starts. size == 0: made by its
@@ -71,7 +73,7 @@ enum { BUFFER_ZEROED = 1 };
  */
 struct program_buffer {
     uint32_t size;     /* bytes */
-    uint32_t flags;    /* BUFFER_ZEROED: what nothing has written reads as 0 */
+    uint32_t flags;    /* BUFFER_ZEROED or 0 */
     uint32_t address;  /* cell that holds its address */
     uint32_t capacity; /* cell that holds its size in bytes; 0 if size is fixed */
 };
@@ -84,6 +86,13 @@ struct program_bound {
     uint64_t capacity;
 };
 
+/* Memory that the host reads when the flight emits or has landed: as many bytes as the
+ * value of cell `length` says, and no more than there are. */
+struct program_show {
+    uint32_t address; /* cell that holds its address */
+    uint32_t length;  /* cell; 0: nothing */
+};
+
 struct program { /* everything borrowed by plan_create for the call only */
     const struct program_atom *atoms;
     const uint64_t *cells; /* the initial image; cells[0] must be 0 */
@@ -91,6 +100,7 @@ struct program { /* everything borrowed by plan_create for the call only */
     const struct program_buffer *buffers;
     const struct program_bound *bounds;
     const uint32_t *inputs; /* cells that the host fills with plain values */
+    const struct program_show *shows;
     const void *consts;
     uint32_t atoms_count;
     uint32_t cells_count;
@@ -98,6 +108,7 @@ struct program { /* everything borrowed by plan_create for the call only */
     uint32_t buffers_count;
     uint32_t bounds_count;
     uint32_t inputs_count;
+    uint32_t shows_count;
     uint32_t consts_size; /* bytes */
 };
 

@@ -311,8 +311,7 @@ check_atom(struct verifier *v, uint32_t index)
         return verifier_refuse(v, index, "system call %u is refused: %s", atom->nr,
                                reason);
     }
-    if (check_flow(v, index, atom) < 0 || check_cells(v, index, atom) < 0 ||
-        check_bounds_count(v, index) < 0) {
+    if (check_flow(v, index, atom) < 0 || check_bounds_count(v, index) < 0) {
         return -EINVAL;
     }
     const struct op *op = op_find(atom->nr);
@@ -356,6 +355,22 @@ check_bounds(struct verifier *v)
 }
 
 static int
+check_shows(struct verifier *v)
+{
+    for (uint32_t i = 0; i < v->program->shows_count; i++) {
+        const struct program_show *show = &v->program->shows[i];
+        if (check_cell(v, show->address, "what is shown") < 0) {
+            return -EINVAL;
+        }
+        if (show->length >= v->program->cells_count) {
+            return verifier_refuse(v, UINT32_MAX, "what is shown: no cell %u",
+                                   show->length);
+        }
+    }
+    return 0;
+}
+
+static int
 verify(struct verifier *v)
 {
     const struct program *p = v->program;
@@ -370,9 +385,14 @@ verify(struct verifier *v)
     if (check_buffers(v) < 0) {
         return -EINVAL;
     }
-    find_cell_spans(v);
+    for (uint32_t i = 0; i < p->atoms_count; i++) {
+        if (check_cells(v, i, &p->atoms[i]) < 0) {
+            return -EINVAL;
+        }
+    }
+    find_cell_spans(v); /* from here on every cell that is named exists */
     verifier_mark_written(v);
-    if (check_bounds(v) < 0) {
+    if (check_bounds(v) < 0 || check_shows(v) < 0) {
         return -EINVAL;
     }
     for (uint32_t i = 0; i < p->atoms_count; i++) {
@@ -392,11 +412,12 @@ verifier_open(struct verifier *v)
     v->constant = calloc(cells, 1);
     v->hosts = calloc(cells, 1);
     v->owners = calloc(cells, 1);
+    v->tells = calloc(cells, 1);
     v->targets = calloc(cells, sizeof(uint32_t));
     v->spans = calloc(cells, sizeof(uint64_t));
     v->reads = calloc(cells, sizeof(uint64_t));
     bool all = v->roles && v->written && v->constant && v->spans && v->hosts &&
-               v->targets && v->reads && v->owners;
+               v->targets && v->reads && v->owners && v->tells;
     return all ? 0 : -ENOMEM;
 }
 
@@ -408,6 +429,7 @@ verifier_close(struct verifier *v)
     free(v->constant);
     free(v->hosts);
     free(v->owners);
+    free(v->tells);
     free(v->targets);
     free(v->reads);
     free(v->spans);

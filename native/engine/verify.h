@@ -7,7 +7,7 @@
 
 struct op;
 
-enum written { WRITTEN_AS_LENGTH = 1, WRITTEN_OTHERWISE = 2 };
+enum written { WRITTEN_AS_LENGTH = 1, WRITTEN_AS_RESULT = 2, WRITTEN_IN_MEMORY = 4 };
 enum cell_role { CELL_PLAIN, CELL_INPUT, CELL_ADDRESS };
 
 struct verifier { /* one verification; the tables have one entry per cell */
@@ -19,6 +19,7 @@ struct verifier { /* one verification; the tables have one entry per cell */
     uint8_t *hosts;    /* owned: address that the host stores */
     uint8_t *owners;   /* owned: buffer whose address it is, plus 1; or 0 */
     uint32_t *targets; /* owned: first cell behind the address of a cell; or 0 */
+    uint8_t *tells;    /* owned: what a length in this cell says; verify_exposed.c */
     uint64_t *reads;   /* owned: bytes a reader may read there, if that is more */
     uint64_t *spans;   /* owned: bytes surely behind the address in this cell;
                           UINT64_MAX: only a bound can tell */
@@ -33,6 +34,10 @@ int verifier_refuse(struct verifier *v, uint32_t atom, const char *format, ...)
 int verifier_check_memory(struct verifier *v, uint32_t index,
                           const struct program_atom *atom, const struct op *op);
 void verifier_mark_written(struct verifier *v); /* verify_written.c */
+
+/* After a run that passed: what the program does not say of its buffers itself, BUFFERS_MAX
+ * flags of program_buffer. */
+void verifier_find_exposed(struct verifier *v, uint32_t *flags); /* verify_exposed.c */
 
 /* Nothing but the image gives this cell its value. */
 static inline bool

@@ -94,7 +94,7 @@ check_part(struct verifier *v, uint32_t index, uint64_t address, uint64_t most,
     if (v->roles[address] != CELL_ADDRESS || v->hosts[address]) {
         return 0;
     }
-    bool grows = v->written[size] & WRITTEN_OTHERWISE || v->roles[size] != CELL_PLAIN;
+    bool grows = v->written[size] & ~WRITTEN_AS_LENGTH || v->roles[size] != CELL_PLAIN;
     if (span == UINT64_MAX || grows || p->cells[size] > span ||
         (written && (span < most || v->constant[address]))) {
         return verifier_refuse(v, index,
@@ -173,6 +173,9 @@ check_argument(struct verifier *v, uint32_t index, const struct program_atom *at
     }
     if (strchr("ps", letter) != NULL && v->constant[cell] && !has_end(v, cell)) {
         return verifier_refuse(v, index, "argument %d is a string without end", i);
+    }
+    if (strchr("ps", letter) != NULL && v->targets[cell] != 0) {
+        return verifier_refuse(v, index, "argument %d is a string in cells", i);
     }
     if (strchr("wATLO", letter) != NULL && v->constant[cell]) {
         return verifier_refuse(v, index, "argument %d would write to constants", i);

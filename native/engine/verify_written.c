@@ -42,7 +42,7 @@ mark_behind(struct verifier *v, uint64_t cell, uint64_t bytes)
     bool news = false;
     bytes = bytes < v->spans[cell] ? bytes : v->spans[cell];
     for (uint64_t at = 0; v->targets[cell] != 0 && at < bytes; at += 8) {
-        news |= mark(v, v->targets[cell] + at / 8, WRITTEN_OTHERWISE);
+        news |= mark(v, v->targets[cell] + at / 8, WRITTEN_IN_MEMORY);
     }
     return news;
 }
@@ -68,7 +68,7 @@ mark_message(struct verifier *v, uint64_t header)
     }
     news |= mark(v, header + 1, WRITTEN_AS_LENGTH);
     news |= mark(v, header + 5, WRITTEN_AS_LENGTH);
-    news |= mark(v, header + 6, WRITTEN_OTHERWISE);
+    news |= mark(v, header + 6, WRITTEN_IN_MEMORY);
     news |= mark_behind(v, header, UINT64_MAX);
     news |= mark_behind(v, header + 4, UINT64_MAX);
     return news | mark_vector(v, v->targets[header + 2]);
@@ -83,7 +83,7 @@ mark_written(struct verifier *v, const struct program_atom *atom)
     const struct op *op = op_find(atom->nr);
     bool news = false;
     if (atom->ret < p->cells_count) {
-        news |= mark(v, atom->ret, WRITTEN_OTHERWISE);
+        news |= mark(v, atom->ret, WRITTEN_AS_RESULT);
     }
     int most = op != NULL ? (int)strlen(op->args) : ARGS_MAX;
     for (int i = 0; i < most && i < ARGS_MAX && atom->arg[i] != 0; i++) {

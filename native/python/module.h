@@ -155,6 +155,8 @@ struct fd_list { /* fds of a template, still the flight's */
 /* The object of a template. The fds are noted, and are the flight's until fds_take. */
 int plan_read_templates(struct plan_object *plan, PyObject *result, PyObject *emits,
                         const struct program *program);
+/* What templates read of a flight's memory; shows NULL: how many there are. */
+uint32_t plan_list_shows(const struct plan_object *plan, struct program_show *shows);
 void node_clear(struct node *node);
 int node_traverse(const struct node *node, visitproc visit, void *arg);
 PyObject *node_build(const struct node *node, const struct run *run,

@@ -222,16 +222,24 @@ read_program(struct program *program, const struct images *images)
 static int
 create(struct plan_object *self, struct program *program)
 {
+    program->shows_count = plan_list_shows(self, NULL);
     uint32_t *inputs = PyMem_Calloc(2 * self->params_count + 1, sizeof(*inputs));
-    if (inputs == NULL) {
+    struct program_show *shows =
+        PyMem_Calloc((size_t)program->shows_count + 1, sizeof(*shows));
+    if (inputs == NULL || shows == NULL) {
+        PyMem_Free(inputs);
+        PyMem_Free(shows);
         PyErr_NoMemory();
         return -1;
     }
     program->inputs_count = list_inputs(self, program, inputs);
     program->inputs = inputs;
+    plan_list_shows(self, shows);
+    program->shows = shows;
     struct program_error error = {.atom = UINT32_MAX};
     int res = plan_create(&self->plan, program, &error);
     PyMem_Free(inputs);
+    PyMem_Free(shows);
     if (res == -ENOMEM) {
         PyErr_NoMemory();
     } else if (res < 0 && error.atom != UINT32_MAX) {
@@ -284,8 +292,9 @@ plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->info = Py_NewRef(info);
     if (read_params(self, params, program.cells_count) < 0 ||
-        check_relocs(self, &program) < 0 || create(self, &program) < 0 ||
-        plan_read_templates(self, result, emits, &program) < 0 || label(self) < 0) {
+        check_relocs(self, &program) < 0 ||
+        plan_read_templates(self, result, emits, &program) < 0 ||
+        create(self, &program) < 0 || label(self) < 0) {
         Py_DECREF(self);
         return NULL;
     }

@@ -237,6 +237,33 @@ node_traverse(const struct node *node, visitproc visit, void *arg)
     return 0;
 }
 
+/* Lists the memory that a tree reads behind the first `count`; `shows` NULL: only counts.
+ * The new count. */
+static uint32_t
+list_shows(const struct node *node, struct program_show *shows, uint32_t count)
+{
+    if (node->kind == NODE_BYTES) {
+        if (shows != NULL) {
+            shows[count] = (struct program_show){node->first, node->second};
+        }
+        return count + 1;
+    }
+    for (uint32_t i = 0; i < node->count; i++) {
+        count = list_shows(&node->children[i], shows, count);
+    }
+    return count;
+}
+
+uint32_t
+plan_list_shows(const struct plan_object *self, struct program_show *shows)
+{
+    uint32_t count = list_shows(&self->result, shows, 0);
+    for (uint32_t i = 0; i < self->emits_count; i++) {
+        count = list_shows(&self->emits[i], shows, count);
+    }
+    return count;
+}
+
 int
 plan_read_templates(struct plan_object *self, PyObject *result, PyObject *emits,
                     const struct program *program)

@@ -61,6 +61,7 @@ def plan(
     buffers: Sequence[tuple[int, int, int, int]] = (),
     bounds: Sequence[tuple[int, int, int]] = (),
     inputs: Sequence[int] = (),
+    shows: Sequence[tuple[int, int]] = (),
     consts: bytes = b"",
 ) -> Any:
     """A verified plan, dropped when it is garbage. Raises Refused, MemoryError."""
@@ -72,6 +73,7 @@ def plan(
         "buffers": ffi.new("struct program_buffer[]", list(buffers)),
         "bounds": ffi.new("struct program_bound[]", list(bounds)),
         "inputs": ffi.new("uint32_t[]", list(inputs)),
+        "shows": ffi.new("struct program_show[]", list(shows)),
     }
     for name, array in kept.items():
         setattr(program, name, array)
