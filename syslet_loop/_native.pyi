@@ -21,7 +21,13 @@ _Span = tuple[str, str, str | None, int, int, int, str, int, int, int, int]
 @final
 class Engine:
     def __new__(
-        cls, backend: str = "any", workers: int = -1, *, sq_entries: int = 0
+        cls,
+        backend: str = "any",
+        workers: int = -1,
+        *,
+        sq_entries: int = 0,
+        flights: int = 0,
+        memory: int = 0,
     ) -> Self: ...
     loop: Any
     flush: Callable[[float], object] | None

@@ -15,7 +15,8 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from . import _native, trace
-from .loop import EventLoop, chosen_backend, new_engine, retire
+from .loop import EventLoop, new_engine, retire
+from .settings import chosen_backend, chosen_bounds
 
 _T = TypeVar("_T")
 
@@ -29,7 +30,9 @@ class _Attachment:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.process = os.getpid()
-        self.engine = engine = new_engine(loop, chosen_backend())
+        self.engine = engine = new_engine(
+            loop, chosen_backend(), chosen_bounds()
+        )
         try:
             self.fd = engine.fileno()
             loop.add_reader(self.fd, self.turn)

@@ -16,7 +16,7 @@ from collections import Counter
 from typing import Any
 
 from . import _native, diagnosis, selftest
-from .loop import chosen_backend
+from .settings import chosen_backend, chosen_bounds
 
 HEALTHY, DEGRADED, FAILING = "healthy", "degraded", "failing"
 _RLIMITS = {
@@ -88,7 +88,7 @@ def _operations(engine: _native.Engine) -> dict[str, dict[str, str]]:
 
 
 def _limits() -> dict[str, Any]:
-    found: dict[str, Any] = {"engine": _native.limits()}
+    found: dict[str, Any] = {"engine": _native.limits(), "asked": chosen_bounds()}
     for name, number in _RLIMITS.items():
         pair = resource.getrlimit(number)
         found[name] = [
@@ -177,9 +177,12 @@ def _operation_lines(operations: dict[str, dict[str, str]]) -> list[str]:
 def _limit_lines(limits: dict[str, Any]) -> list[str]:
     lines = ["", "limits"]
     for name, values in limits.items():
-        if name != "engine":
+        if name not in ("engine", "asked"):
             soft, hard = ("none" if value is None else value for value in values)
             lines.append(f"  {name:<22}{soft} (at most {hard})")
+    lines += [
+        f"  {name:<22}{value} (asked for)" for name, value in limits["asked"].items()
+    ]
     engine = limits["engine"].items()
     return lines + [f"  {name:<22}{value}" for name, value in sorted(engine)]
 

@@ -22,39 +22,28 @@ from . import _native, trace
 from .connections import Connections
 from .executors import Executors
 from .processes import Processes
-
-BACKENDS = ("uring", "epoll")
-_VARIABLE = "SYSLET_LOOP_BACKEND"
+from .settings import BACKEND, chosen_backend, chosen_bounds
 
 if sys.version_info < (3, 12):
     # Later asyncio does it: what a child is signalled is not told to the parent.
     os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
-def chosen_backend() -> str:
-    """The backend that SYSLET_LOOP_BACKEND asks for, or 'any'.
-
-    Raises ValueError for a value that names none.
-    """
-    name = os.environ.get(_VARIABLE, "")
-    if name and name not in BACKENDS:
-        raise ValueError(f"{_VARIABLE} is {name!r}: it may be {' or '.join(BACKENDS)}")
-    return name or "any"
-
-
-def new_engine(loop: asyncio.AbstractEventLoop, backend: str) -> _native.Engine:
+def new_engine(
+    loop: asyncio.AbstractEventLoop, backend: str, bounds: dict[str, int]
+) -> _native.Engine:
     """An engine for the flights of `loop`; it belongs to the calling thread.
 
     Raises OSError if `backend` is 'uring' and this process may not use io_uring.
     """
     try:
-        engine = _native.Engine(backend)
+        engine = _native.Engine(backend, **bounds)
     except OSError as error:
         if backend != "uring":
             raise
         raise OSError(
             error.errno,
-            f"{_VARIABLE}=uring, but io_uring is not to be had here "
+            f"{BACKEND}=uring, but io_uring is not to be had here "
             f"({os.strerror(error.errno or 0)})",
         ) from None
     engine.loop = loop
@@ -126,7 +115,8 @@ class EventLoop(Connections, Executors, Processes, _Base):
     """An asyncio loop on which syslets fly. Arguments: none; made by new_event_loop.
 
     Beyond asyncio's loop it has `backend` (str: 'uring' or 'epoll') and `stats()`.
-    Raises ValueError if SYSLET_LOOP_BACKEND names no backend.
+    Raises ValueError if SYSLET_LOOP_BACKEND names no backend, or another of its
+    variables (settings.py) no bound.
     """
 
     # Every attribute that asyncio's constructors set, so that there is no dictionary:
@@ -135,6 +125,7 @@ class EventLoop(Connections, Executors, Processes, _Base):
         "_asyncgens",
         "_asyncgens_shutdown_called",
         "_backend_wanted",
+        "_bounds",
         "_children",
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
@@ -161,6 +152,7 @@ class EventLoop(Connections, Executors, Processes, _Base):
     def __init__(self) -> None:
         self._closed = True  # for __del__, if the next lines fail
         self._backend_wanted = chosen_backend()
+        self._bounds = chosen_bounds()
         self._listeners: dict[Any, _native.Listener] = {}
         self._children: dict[int, Any] = {}
         super().__init__(Readers(self))
@@ -186,7 +178,7 @@ class EventLoop(Connections, Executors, Processes, _Base):
 
     def _make_engine(self) -> _native.Engine:
         """A new engine, for the native half, which keeps it."""
-        engine = new_engine(self, self._backend_wanted)
+        engine = new_engine(self, self._backend_wanted, self._bounds)
         if self._debug:
             trace.watch(engine)
         if self._thread_id is not None:

@@ -43,6 +43,9 @@ LIMITS: dict[str, int] = {
     "ARGS_MAX": 6,
     "CONSTS_BYTES_MAX": 1 << 24,
     "HEAP_BYTES_MAX": 1 << 30,
+    "FLIGHTS_MAX": 1 << 16,
+    "WORKERS_MAX": 32,
+    "CQ_ENTRIES": 4096,
 }
 ARGS_MAX = LIMITS["ARGS_MAX"]
 VECTOR_MAX = 64  # buffers of one vectored call

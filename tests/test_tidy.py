@@ -37,7 +37,7 @@ HEADS = {
 # Lowest first; a file imports from lines above its own, or from its own line.
 LAYERS = (
     "op_words ops program_format reports trace",
-    "operands",
+    "operands settings",
     "annotations structs",
     "draft",
     "recorder flow nodes errors",

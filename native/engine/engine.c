@@ -241,6 +241,7 @@ engine_stats_get(const struct engine *engine, struct engine_stats *stats)
     stats->submitted = engine->ring.submitted;
     stats->overflows = engine->ring.overflows;
     stats->workers = workers_alive((struct engine *)engine);
+    stats->memory = __atomic_load_n(&engine->memory, __ATOMIC_RELAXED);
 }
 
 /* --- creation ----------------------------------------------------------------------- */
@@ -275,6 +276,10 @@ engine_create(struct engine **out, const struct kernel *kernel, const struct hos
     engine->options = *options;
     if (engine->options.sq_entries == 0) {
         engine->options.sq_entries = SQ_ENTRIES;
+    }
+    uint32_t flights = engine->options.flights_max;
+    if (flights == 0 || flights > FLIGHTS_MAX) {
+        engine->options.flights_max = FLIGHTS_MAX;
     }
     engine->forks = fork_generation;
     engine->owner = pthread_self();

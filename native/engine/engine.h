@@ -114,6 +114,8 @@ struct engine_options {
     enum backend backend; /* ANY: io_uring, else epoll, silently */
     uint32_t sq_entries;  /* 0: the limit; tests squeeze it to 2 or 4 */
     int32_t workers_max;  /* -1: the limit; 0: none, see engine_work */
+    uint32_t flights_max; /* 0: the limit */
+    uint64_t memory_max;  /* bytes of new buffers outside of flights; 0: no bound */
 };
 
 struct engine_stats {
@@ -132,6 +134,7 @@ struct engine_stats {
     uint64_t prepared;    /* flights prepared and not yet released (leases) */
     uint64_t workers;     /* threads alive now */
     uint64_t budget_cuts; /* flights that had to let others run */
+    uint64_t memory;      /* bytes of new buffers outside of flights, now */
 };
 
 int engine_create(struct engine **engine, const struct kernel *kernel,

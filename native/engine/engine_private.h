@@ -79,6 +79,7 @@ struct engine {
     uint32_t removals_count, removals_room;
     pthread_t owner; /* who made it, and alone may enter its ring */
     struct engine_options options;
+    uint64_t memory; /* atomic: bytes that flight_heap has given */
     struct ring ring;
     struct workers workers;
 };

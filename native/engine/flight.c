@@ -78,14 +78,34 @@ flight_recycle(struct flight *flight)
     engine->pooled[class] += 1;
 }
 
+/* Workers make buffers too. */
+static void
+memory_give(struct engine *engine, uint64_t size)
+{
+    __atomic_sub_fetch(&engine->memory, size, __ATOMIC_RELAXED);
+}
+
+static bool
+memory_take(struct engine *engine, uint64_t size)
+{
+    uint64_t most = engine->options.memory_max;
+    uint64_t now = __atomic_add_fetch(&engine->memory, size, __ATOMIC_RELAXED);
+    if (most != 0 && now > most) {
+        memory_give(engine, size);
+        return false;
+    }
+    return true;
+}
+
 char *
 flight_heap(struct flight *flight, uint64_t size)
 {
-    if (size > HEAP_BYTES_MAX) {
+    if (size > HEAP_BYTES_MAX || !memory_take(flight->engine, size)) {
         return NULL;
     }
     struct heap_block *block = malloc(sizeof(*block) + size);
     if (block == NULL) {
+        memory_give(flight->engine, size);
         return NULL;
     }
     block->next = flight->heap;
@@ -114,6 +134,7 @@ flight_heap_drop(struct flight *flight, const char *memory)
     if (*at != NULL) {
         struct heap_block *block = *at;
         *at = block->next;
+        memory_give(flight->engine, block->size);
         free(block);
     }
 }
@@ -124,6 +145,7 @@ flight_heap_free(struct flight *flight)
     while (flight->heap != NULL) {
         struct heap_block *block = flight->heap;
         flight->heap = block->next;
+        memory_give(flight->engine, block->size);
         free(block);
     }
 }
@@ -192,7 +214,7 @@ flight_lay_out(struct flight *flight, struct plan *plan)
 struct flight *
 flight_prepare(struct engine *engine, struct plan *plan)
 {
-    if (engine->stats.prepared >= FLIGHTS_MAX || engine->closing) {
+    if (engine->stats.prepared >= engine->options.flights_max || engine->closing) {
         return NULL;
     }
     struct flight *flight = flight_allocate(engine, plan);

@@ -43,6 +43,8 @@ enum {
     /* One flight at a stretch: then it goes to the back of the ready queue. */
     FLIGHT_ATOMS_MAX = 256,
     FLIGHT_BYTES_MAX = 1 << 20,
+    /* The same on a worker, which then has other jobs. */
+    WORKER_ATOMS_MAX = 1024,
     /* All flights in one turn: then the host's other work has its say. */
     TURN_ATOMS_MAX = 1024,
     TURN_BYTES_MAX = 1 << 22,

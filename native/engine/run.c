@@ -373,7 +373,7 @@ flight_run_blocking(struct flight *flight)
         return;
     }
     bool first = true;
-    for (;;) {
+    for (uint32_t atoms = 0; atoms < WORKER_ATOMS_MAX; atoms++) {
         const struct step *step = flight_step(flight);
         uint64_t args[6];
         gather(flight, step, args);

@@ -267,7 +267,7 @@ static const struct {
     FIELD(atoms),     FIELD(inlined),   FIELD(to_ring),     FIELD(to_worker),
     FIELD(enters),    FIELD(submitted), FIELD(completed),   FIELD(stale),
     FIELD(overflows), FIELD(launched),  FIELD(landed),      FIELD(flying),
-    FIELD(prepared),  FIELD(workers),   FIELD(budget_cuts),
+    FIELD(prepared),  FIELD(workers),   FIELD(budget_cuts), FIELD(memory),
 #undef FIELD
 };
 _Static_assert(sizeof(struct engine_stats) ==
@@ -316,11 +316,14 @@ read_backend(const char *name, enum backend *backend)
 static PyObject *
 engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"backend", "workers", "sq_entries", NULL};
+    static char *keywords[] = {"backend", "workers", "sq_entries",
+                               "flights", "memory",  NULL};
     const char *backend = "any";
     struct engine_options options = {.workers_max = -1};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|si$I:Engine", keywords, &backend,
-                                     &options.workers_max, &options.sq_entries) ||
+    unsigned long long memory = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|si$IIK:Engine", keywords, &backend,
+                                     &options.workers_max, &options.sq_entries,
+                                     &options.flights_max, &memory) ||
         read_backend(backend, &options.backend) < 0) {
         return NULL;
     }
@@ -328,6 +331,8 @@ engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
+    options.memory_max = memory;
+    self->options = options;
     self->thread = PyThread_get_thread_ident();
     self->flush_due_ns = INT64_MAX;
     const struct host host = {
@@ -566,7 +571,8 @@ static PyGetSetDef engine_getset[] = {
 
 PyTypeObject Engine_Type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "syslet_loop._native.Engine",
-    .tp_doc = "Engine(backend='any', workers=-1, *, sq_entries=0)\n--\n\n"
+    .tp_doc = "Engine(backend='any', workers=-1, *, sq_entries=0, flights=0, "
+              "memory=0)\n--\n\n"
               "Runs syslets on the thread that made it.",
     .tp_basicsize = sizeof(struct engine_object),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,

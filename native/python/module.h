@@ -273,6 +273,7 @@ struct engine_object {
     struct run *runs;    /* list head: those with a flight */
     struct run *dead;    /* owned: landed orphans, freed at the end of the turn */
     struct trace *trace; /* owned, and lent to the engine; NULL: none */
+    struct engine_options options;
 };
 
 extern PyTypeObject Engine_Type;

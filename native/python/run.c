@@ -189,16 +189,38 @@ fill_cells(const struct run *run, struct flight *flight)
     cells[0] = 0; /* took what nobody reads */
 }
 
+/* A limit says its name and where it is set. */
+static void
+refuse_one_more(uint32_t most)
+{
+    PyObject *text = PyUnicode_FromFormat(
+        "%u flights of this loop are in the air, which is the limit "
+        "(SYSLET_LOOP_FLIGHTS)",
+        most);
+    PyObject *arguments = text == NULL ? NULL : Py_BuildValue("(iN)", EAGAIN, text);
+    if (arguments != NULL) {
+        PyErr_SetObject(PyExc_OSError, arguments);
+        Py_DECREF(arguments);
+    }
+}
+
 static int
 refuse_flight(const struct engine_object *engine)
 {
+    const struct engine_options *options = &engine->options;
+    uint32_t most = options->flights_max != 0 ? options->flights_max : FLIGHTS_MAX;
     struct engine_stats stats;
     engine_stats_get(engine->engine, &stats);
     if (engine->closing) {
         PyErr_SetString(PyExc_RuntimeError, "the engine is being closed");
-    } else if (stats.prepared >= FLIGHTS_MAX) {
-        errno = EAGAIN;
-        PyErr_SetFromErrno(PyExc_OSError);
+    } else if (stats.prepared >= most) {
+        refuse_one_more(most);
+    } else if (options->memory_max != 0) {
+        PyErr_Format(PyExc_MemoryError,
+                     "no memory for new buffers: %llu bytes are in use, the limit is "
+                     "%llu (SYSLET_LOOP_MEMORY)",
+                     (unsigned long long)stats.memory,
+                     (unsigned long long)options->memory_max);
     } else {
         PyErr_NoMemory();
     }

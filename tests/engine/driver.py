@@ -117,6 +117,16 @@ class Kernel:
         return (self.c.rings, self.c.maps, self.c.pending_count) == (0, 0, 0)
 
 
+class Narrow:
+    """The real kernel without some features; `c` is its C struct."""
+
+    def __init__(self, *ops: int, refused: int = 0, hidden: int = 0) -> None:
+        self.c = ffi.new("struct narrow *")
+        lib.narrow_reset(self.c)
+        self.c.ops_hidden = sum(1 << op for op in set(ops))
+        self.c.flags_refused, self.c.features_hidden = refused, hidden
+
+
 class Flight:
     """One flight and what was recorded of it."""
 
@@ -173,12 +183,15 @@ class Engine:
 
     def __init__(
         self,
-        kernel: Kernel | None = None,
+        kernel: Kernel | Narrow | None = None,
         backend: int = lib.BACKEND_ANY,
         workers: int = 0,
         sq_entries: int = 0,
+        flights: int = 0,
+        memory: int = 0,
     ) -> None:
         options = ffi.new("struct engine_options *")
+        options.flights_max, options.memory_max = flights, memory
         options.backend, options.workers_max = backend, workers
         options.sq_entries = sq_entries
         self.host = ffi.new("struct host *", lib.recording_host)

@@ -28,6 +28,17 @@ struct record {
 };
 """
 
+# Of the kernel's interface, what tests ask for by name.
+RING = """
+enum { RING_READ = ..., RING_WRITE = ..., RING_READV = ..., RING_WRITEV = ...,
+       RING_ACCEPT = ..., RING_CONNECT = ..., RING_RECV = ..., RING_SEND = ...,
+       RING_RECVMSG = ..., RING_SENDMSG = ..., RING_SPLICE = ..., RING_TIMEOUT = ...,
+       RING_WAITID = ..., RING_FUTEX_WAIT = ..., SETUP_NO_SQARRAY = ...,
+       SETUP_DEFER_TASKRUN = ..., SETUP_SINGLE_ISSUER = ..., FEAT_SINGLE_MMAP = ...,
+       FEAT_NODROP = ..., FEAT_EXT_ARG = ..., FEAT_NO_IOWAIT = ...,
+       ENTER_NO_IOWAIT = ... };
+"""
+
 FUNCTIONS = """
 static void note_landed(void *context, struct flight *flight)
 {
@@ -75,6 +86,7 @@ def make() -> cffi.FFI:
         ffi.cdef(declarations(ENGINE / name))
     fake = declarations(HERE / "fake_kernel.h").replace("struct sqe *sqes;", "...;")
     ffi.cdef(re.sub(r"\.\.\.;\s*uint32_t sq_entries;", "...;", fake))
+    ffi.cdef(declarations(HERE / "narrow_kernel.h") + RING)
     ffi.cdef(HOST + "static const struct host recording_host;")
     ffi.cdef("const struct kernel *real_kernel(void);")
     options = ["-std=gnu11", "-Wall", "-Wextra", "-O1", "-g", "-UNDEBUG"]
@@ -84,11 +96,17 @@ def make() -> cffi.FFI:
         flags = [f"-fsanitize={SANITIZERS}", "-fno-omit-frame-pointer"]
         options += [*flags, "-fno-sanitize-recover=undefined"]
     includes = '#include "engine.h"\n#include "limits.h"\n#include "fake_kernel.h"\n'
+    includes += '#include "narrow_kernel.h"\n#include "uring.h"\n'
     ffi.set_source(
         "_driver",
         includes + HOST + FUNCTIONS,
         sources=[
-            str(path) for path in [*sorted(ENGINE.glob("*.c")), HERE / "fake_kernel.c"]
+            str(path)
+            for path in (
+                *sorted(ENGINE.glob("*.c")),
+                HERE / "fake_kernel.c",
+                HERE / "narrow_kernel.c",
+            )
         ],
         extra_compile_args=options,
         extra_link_args=[*flags, "-lpthread"],

@@ -34,7 +34,9 @@ def test_flags_and_pseudo_numbers_are_those_of_program_h() -> None:
 def test_limits_are_those_of_limits_h() -> None:
     text = (ENGINE / "limits.h").read_text()
     values = {}
-    for name, base, shift in re.findall(r"(\w+_MAX) = (\d+)(?: << (\d+))?,", text):
+    for name, base, shift in re.findall(
+        r"(\w+(?:_MAX|_ENTRIES)) = (\d+)(?: << (\d+))?,", text
+    ):
         values[name] = int(base) << int(shift or 0)
     assert {
         name: values[name] for name in program_format.LIMITS
