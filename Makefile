@@ -14,11 +14,11 @@ REQUIRES = $(RUN) -c 'import sys, tomllib; project = tomllib.load(open("pyprojec
 C_FILES = $$(find native tests benchmarks -name '*.[ch]')
 
 .PHONY: help demo test suites check format bench plots docs wheel wheel-test san soak
-.PHONY: clean
+.PHONY: clean kernel-test kernel-bench kernel-fuzz kernel-test-x86 kernel-patch
 .DELETE_ON_ERROR:
 
 help:            ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
 
 # One virtual environment; a stamp in it for each set of packages.
 
@@ -106,6 +106,38 @@ SECONDS = 600
 soak: $(VENV)/built       ## mixed work for SECONDS=600 on each backend, checked
 	SYSLET_LOOP_BACKEND=uring $(RUN) -m tests.soak.run --seconds $(SECONDS)
 	SYSLET_LOOP_BACKEND=epoll $(RUN) -m tests.soak.run --seconds $(SECONDS)
+
+# The patched kernel. Source and builds are kept in KERNEL_CACHE (3 GB), not here.
+KERNEL_CACHE ?= $(HOME)/.cache/syslet_loop/kernel
+KERNEL_BUILD = native/kernel/build.sh
+KERNEL_RUN = native/kernel/run.sh
+RUNS = 100000
+SEED = 1
+
+kernel-test:     ## build Linux 6.1 with syslets as User Mode Linux, run its suite
+	kernel=$$($(KERNEL_BUILD) um "$(KERNEL_CACHE)") && \
+	$(KERNEL_RUN) "$$kernel" "$(KERNEL_CACHE)" test
+
+kernel-bench:    ## the patched kernel's measurements, in User Mode Linux
+	kernel=$$($(KERNEL_BUILD) um "$(KERNEL_CACHE)") && \
+	$(KERNEL_RUN) "$$kernel" "$(KERNEL_CACHE)" bench
+
+kernel-fuzz:     ## its suite and RUNS=100000 random programs, with lock debugging
+	kernel=$$($(KERNEL_BUILD) um "$(KERNEL_CACHE)" debug) && \
+	$(KERNEL_RUN) "$$kernel" "$(KERNEL_CACHE)" test && \
+	SECONDS_MAX=7200 $(KERNEL_RUN) "$$kernel" "$(KERNEL_CACHE)" fuzz:$(RUNS):$(SEED)
+
+# The clock of the counting machine is its instructions, one a nanosecond.
+kernel-test-x86: ## the same for x86-64 under qemu: suite, instructions, debug kernel
+	kernel=$$($(KERNEL_BUILD) x86_64 "$(KERNEL_CACHE)") && \
+	$(KERNEL_RUN) "$$kernel" "$(KERNEL_CACHE)" test && \
+	QEMU_SMP=1 QEMU_MORE="-icount shift=0" \
+	    $(KERNEL_RUN) "$$kernel" "$(KERNEL_CACHE)" bench
+	kernel=$$($(KERNEL_BUILD) x86_64 "$(KERNEL_CACHE)" debug) && \
+	$(KERNEL_RUN) "$$kernel" "$(KERNEL_CACHE)" test
+
+kernel-patch:    ## print the whole patch, for a kernel tree of your own
+	@native/kernel/mkpatch.sh
 
 clean:           ## remove everything that was made here
 	rm -rf $(VENV) build dist docs/_build *.egg-info syslet_loop/*.so syslet_loop/_memory.c

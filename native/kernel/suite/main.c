@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * Runs the suite. As process 1 of the patched kernel it first mounts what the tests
+ * need, does what the kernel's command line says (syslet.do=test, bench or fuzz) and
+ * switches the machine off; elsewhere it takes the same words as arguments.
+ */
+#include <fcntl.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "suite.h"
+
+enum { TEST_SECONDS = 60 };
+
+static int
+run_one(void *context)
+{
+    const struct test *test = context;
+
+    /* A test that hangs has failed: the default action ends it. */
+    alarm(TEST_SECONDS);
+    test->run();
+    return 0;
+}
+
+int
+run_tests(const char *only)
+{
+    const struct test *tables[] = {basic_tests, async_tests, attempt_tests,
+                                   signal_tests, guard_tests};
+    int passed = 0, failed = 0, result;
+
+    for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+        for (const struct test *test = tables[i]; test->name; test++) {
+            if (only && strcmp(only, test->name))
+                continue;
+            result = reap(child(run_one, (void *)test));
+            printf("%s %s", result ? "FAILED" : "ok", test->name);
+            printf(result > 128 ? " by signal %d\n" : "\n", result - 128);
+            fflush(stdout);
+            result ? failed++ : passed++;
+        }
+    }
+    printf("suite: %d passed, %d failed\n", passed, failed);
+    return failed || !passed;
+}
+
+static int
+obey(const char *what, const char *first, const char *second)
+{
+    if (!strcmp(what, "bench"))
+        return bench();
+    if (!strcmp(what, "fuzz"))
+        return fuzz(first ? strtoul(first, NULL, 0) : 100000,
+                    second ? strtoul(second, NULL, 0) : 1);
+    if (!strcmp(what, "test"))
+        return run_tests(first);
+    printf("unknown: %s\n", what);
+    return 2;
+}
+
+static void
+mount_one(const char *type, const char *where)
+{
+    mkdir(where, 0755);
+    if (mount(type, where, type, 0, NULL))
+        printf("no %s at %s: %s\n", type, where, strerror(errno));
+}
+
+/* syslet.do=fuzz:1000000:7 becomes three words. */
+static char *
+command_word(char *line)
+{
+    char *found = strstr(line, "syslet.do=");
+
+    if (!found)
+        return NULL;
+    found += strlen("syslet.do=");
+    found[strcspn(found, " \n")] = 0;
+    return found;
+}
+
+static void
+loopback_up(void)
+{
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+    if (ioctl(fd, SIOCSIFFLAGS, &request))
+        printf("no loopback: %s\n", strerror(errno));
+    close(fd);
+}
+
+static void
+be_init(void)
+{
+    const char *disks[] = {"/dev/ubda", "/dev/vda"};
+    static char line[4096];
+    char *words[3] = {0}, *save = NULL, *command;
+    int fd;
+
+    /* Names on the host's file system cannot be looked up without waiting. */
+    mount_one("tmpfs", "/tmp");
+    CHECK(!chroot("/tmp") && !chdir("/"));
+    mount_one("proc", "/proc");
+    mount_one("sysfs", "/sys");
+    mount_one("devtmpfs", "/dev");
+    mount_one("tmpfs", "/tmp");
+    chmod("/tmp", 01777);
+    loopback_up();
+    mkdir("/ext4", 0755);
+    for (int i = 0; i < 2; i++)
+        if (!access(disks[i], F_OK) && mount(disks[i], "/ext4", "ext4", 0, NULL))
+            printf("no ext4: %s\n", strerror(errno));
+    fd = open("/proc/cmdline", O_RDONLY);
+    CHECK(fd >= 0 && read(fd, line, sizeof(line) - 1) > 0);
+    close(fd);
+    command = command_word(line);
+    for (int i = 0; i < 3 && command; i++)
+        words[i] = strtok_r(i ? NULL : command, ":", &save);
+    printf("suite: begins\n");
+    fflush(stdout);
+    /* In a child, so that whatever happens to it the machine is switched off. */
+    if (!fork()) {
+        int result = obey(words[0] ? words[0] : "test", words[1], words[2]);
+
+        printf("suite: exit %d\n", result);
+        fflush(stdout);
+        _exit(result);
+    }
+    while (wait(NULL) > 0 || errno == EINTR)
+        ;
+    umount("/ext4");
+    sync();
+    reboot(RB_POWER_OFF);
+}
+
+int
+main(int argc, char **argv)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (getpid() == 1)
+        be_init();
+    return obey(argc > 1 ? argv[1] : "test", argc > 2 ? argv[2] : NULL,
+                argc > 3 ? argv[3] : NULL);
+}

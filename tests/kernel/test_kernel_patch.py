@@ -1,0 +1,167 @@
+"""The patched kernel, as far as it can be judged without building one.
+
+`make kernel-test` builds and boots it; here the patch must be well formed, its header
+must agree with libsyslet's, and the suite that runs inside must compile.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KERNEL = ROOT / "native" / "kernel"
+HEADERS = KERNEL / "linux" / "include" / "uapi"
+LIBRARY = ROOT / "native" / "abi" / "syslet.h"
+HOOK_LINES_MAX = 20
+COMPILER = shutil.which("cc")
+
+ATOM = ("flags", "nr", "ret_ptr", "next", "arg_ptr", "private")
+NAMES = (
+    *("ASYNC", "SYNC", "NO_COMPLETE", "STOP_ON_NONZERO", "STOP_ON_ZERO"),
+    *("STOP_ON_NEGATIVE", "STOP_ON_NON_POSITIVE", "STOP_MASK"),
+    *("SKIP_TO_NEXT_ON_STOP", "NR_UMEM_ADD"),
+)
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers")
+LAYOUT = """
+#include <stddef.h>
+#include <stdio.h>
+#include %s
+int main(void)
+{
+    struct syslet_uatom *atom = 0;
+    printf("%%zu\\n", sizeof(*atom));
+    %s
+}
+"""
+
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
+
+
+def hunks(patch: str) -> list[tuple[str, int, int]]:
+    """(file, lines taken away, lines added) of each hunk, whose counts must hold."""
+    found, name = [], ""
+    # A patch may open with words.
+    lines = patch[patch.index("--- ") :].splitlines()
+    at = 0
+    while at < len(lines):
+        if lines[at].startswith("--- "):
+            assert lines[at + 1].startswith("+++ b/"), lines[at + 1]
+            name = lines[at + 1].removeprefix("+++ b/")
+            at += 2
+            continue
+        head = re.fullmatch(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@.*", lines[at])
+        assert head, f"line {at + 1}: {lines[at]}"
+        left, right = int(head[2] or 1), int(head[4] or 1)
+        gone = added = 0
+        at += 1
+        while left or right:
+            sign = lines[at][:1]
+            assert sign in (" ", "-", "+"), f"line {at + 1}: {lines[at]}"
+            left -= sign in " -"
+            right -= sign in " +"
+            gone += sign == "-"
+            added += sign == "+"
+            at += 1
+        found.append((name, gone, added))
+    return found
+
+
+def test_hooks_are_well_formed_and_few() -> None:
+    found = hunks((KERNEL / "hooks.patch").read_text())
+    hooked = set(re.findall(r"[\w/.-]+", build_variable("hooked")))
+    assert {name for name, _, _ in found} == hooked
+    assert sum(gone for _, gone, _ in found) <= 2
+    code = [added for name, _, added in found if not name.endswith("Kconfig")]
+    assert sum(code) <= HOOK_LINES_MAX
+
+
+def build_variable(name: str) -> str:
+    """What build.sh sets `name` to."""
+    match = re.search(rf'^{name}="(.*)"$', (KERNEL / "build.sh").read_text(), re.M)
+    assert match
+    return match[1]
+
+
+def test_whole_patch_makes_the_new_files(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [KERNEL / "mkpatch.sh"], capture_output=True, text=True, check=True
+    )
+    new = {
+        str(path.relative_to(KERNEL / "linux")): path
+        for path in (KERNEL / "linux").rglob("*.[ch]")
+    }
+    assert {name for name, _, _ in hunks(done.stdout)} > set(new)
+    for name, path in new.items():
+        part = re.search(
+            rf"^\+\+\+ b/{re.escape(name)}\n@@.*\n((?:\+.*\n)*)", done.stdout, re.M
+        )
+        assert part
+        assert re.sub(r"^\+", "", part[1], flags=re.M) == path.read_text()
+
+
+@pytest.mark.parametrize("script", ["build.sh", "run.sh", "mkpatch.sh"])
+def test_scripts_are_shell(script: str) -> None:
+    subprocess.run(["sh", "-n", KERNEL / script], check=True)
+
+
+def test_licence_of_every_file() -> None:
+    assert "GNU GENERAL PUBLIC LICENSE" in (KERNEL / "LICENSE").read_text()
+    unmarked = [
+        path.name
+        for path in sorted(KERNEL.rglob("*"))
+        if path.is_file() and path.name != "LICENSE"
+        if "SPDX-License-Identifier: GPL-2.0-only" not in path.read_text()[:200]
+    ]
+    assert unmarked == []
+    # The rest of the project is MIT, and must not take anything from here.
+    for path in (ROOT / "native").rglob("*.[ch]"):
+        if KERNEL not in path.parents:
+            assert "linux/syslet.h" not in path.read_text(), path
+
+
+def layout_of(header: str, folder: Path, *options: str) -> str:
+    """Size, offsets and values, as this header has them."""
+    lines = [
+        f'printf("%zu\\n", offsetof(struct syslet_uatom, {name}));' for name in ATOM
+    ]
+    lines += [f'printf("%u\\n", (unsigned)SYSLET_{name});' for name in NAMES]
+    lines += [f'printf("%zu\\n", sizeof(atom->{name}));' for name in ATOM]
+    source = folder / "layout.c"
+    source.write_text(LAYOUT % (header, "\n    ".join(lines)))
+    program = folder / "layout"
+    assert COMPILER
+    subprocess.run(
+        [COMPILER, "-Wall", "-Werror", *options, "-o", str(program), str(source)],
+        check=True,
+    )
+    return subprocess.run([program], capture_output=True, text=True, check=True).stdout
+
+
+@needs_compiler
+def test_layout_is_that_of_the_sixth_version(tmp_path: Path) -> None:
+    layout = layout_of("<linux/syslet.h>", tmp_path, f"-I{HEADERS}").split()
+    assert layout[:7] == ["80", "0", "4", "8", "16", "24", "72"]
+    assert layout[7:16] == ["1", "2", "4", "8", "16", "32", "64", "120", "128"]
+
+
+@needs_compiler
+def test_layout_agrees_with_the_library(tmp_path: Path) -> None:
+    if not LIBRARY.exists():
+        pytest.skip("libsyslet is not here")
+    ours = layout_of("<linux/syslet.h>", tmp_path, f"-I{HEADERS}")
+    assert layout_of(f'"{LIBRARY}"', tmp_path) == ours
+
+
+@needs_compiler
+def test_suite_compiles() -> None:
+    if not Path("/usr/include/linux/io_uring.h").exists():
+        pytest.skip("no headers of the kernel")
+    assert COMPILER
+    files = sorted(str(path) for path in (KERNEL / "suite").glob("*.c"))
+    options = ("-std=gnu11", "-D_GNU_SOURCE", "-fsyntax-only", "-Wno-psabi")
+    subprocess.run([COMPILER, *options, *WARNINGS, f"-I{HEADERS}", *files], check=True)
