@@ -30,9 +30,7 @@ class _Attachment:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.process = os.getpid()
-        self.engine = engine = new_engine(
-            loop, chosen_backend(), chosen_bounds()
-        )
+        self.engine = engine = new_engine(loop, chosen_backend(), chosen_bounds())
         try:
             self.fd = engine.fileno()
             loop.add_reader(self.fd, self.turn)
