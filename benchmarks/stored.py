@@ -166,10 +166,12 @@ def _take_medians(stored: Stored, table: Table) -> None:
                 _take_ratio(outcome, key, cell, cells[-1])
             elif key is not None and re.fullmatch(r"\d+", cell):
                 outcome.rounds.setdefault(name, [{}])[0][key] = float(cell)
-            elif found := re.fullmatch(r"(\d+)/s, (\d+) µs", cell):
+            elif found := re.fullmatch(r"(\d+)/s, (?:(\d+), )?(\d+) µs", cell):
                 figures = outcome.rounds.setdefault(name, [{}])[0]
                 figures |= {"messages": float(found[1]), "seconds": 1.0}
-                figures["p99_us"] = float(found[2])
+                figures["p99_us"] = float(found[3])
+                if found[2]:
+                    figures["p50_us"] = float(found[2])
 
 
 def _take_ratio(outcome: Outcome, key: str, cell: str, budget: str) -> None:
