@@ -269,6 +269,15 @@ uring_flush(struct engine *engine)
     engine->removals_due = ring_unsubmitted(&engine->ring) != 0;
 }
 
+static void
+uring_push(struct engine *engine, uint32_t least)
+{
+    /* What the kernel has refused just now waits for the next wait. */
+    if (!engine->removals_due && ring_unsubmitted(&engine->ring) >= least) {
+        (void)ring_enter(&engine->ring, 0);
+    }
+}
+
 /* A poll that has ended is armed again, unless it failed: then the host's own call on
  * the descriptor tells what is wrong. */
 static void
@@ -468,4 +477,5 @@ const struct backend_ops backend_uring = {
     .poll = uring_poll,
     .unpoll = uring_unpoll,
     .flush = uring_flush,
+    .push = uring_push,
 };

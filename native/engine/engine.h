@@ -169,6 +169,8 @@ int64_t engine_due(struct engine *engine);
 /* Starts a new budget: hosts that launch outside engine_turn call it once per tick. */
 void engine_budget_reset(struct engine *engine);
 bool engine_budget_spent(const struct engine *engine);
+/* Submits requests now if there are so many, instead of at the next wait. */
+void engine_push(struct engine *engine, uint32_t least);
 
 /* Ends a wait in engine_turn early; the one function for other threads and signals. */
 void engine_wake(struct engine *engine);

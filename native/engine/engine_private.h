@@ -37,7 +37,8 @@ struct backend_ops { /* how a miss waits; one implementation per backend */
     bool (*pending)(const struct engine *engine);
     /* Arms what the watch wants. -EBUSY: not now; other errors: it cannot be polled. */
     int (*poll)(struct watch *watch);
-    void (*unpoll)(struct watch *watch);  /* what is armed for it is to end */
+    void (*unpoll)(struct watch *watch); /* what is armed for it is to end */
+    void (*push)(struct engine *engine, uint32_t least); /* NULL: nothing waits */
     void (*flush)(struct engine *engine); /* and has ended when this returns */
 };
 

@@ -7,6 +7,8 @@
  * no future and no turn of the loop. */
 #include "module.h"
 
+enum { PUSH_MIN = 4 }; /* requests that are worth a system call */
+
 struct entry {
     struct run *run;     /* owned; NULL: nothing has landed here yet */
     PyObject *exception; /* owned: it could not start; NULL: it did */
@@ -112,7 +114,8 @@ may_take(const struct map_object *self)
     return self->iterator != NULL && self->taken - self->received < self->limit;
 }
 
-/* While some are in the air, others join them as results are received. */
+/* While some are in the air, others join them as results are received; not all of them
+ * wait until the last result of this turn has been looked at. */
 static int
 refill(struct map_object *self)
 {
@@ -121,6 +124,9 @@ refill(struct map_object *self)
         if (take_next(self) < 0) {
             return -1;
         }
+    }
+    if (self->flying != 0 && self->engine->engine != NULL) {
+        engine_push(self->engine->engine, self->limit < 16 ? 2 : PUSH_MIN);
     }
     return 0;
 }
