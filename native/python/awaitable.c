@@ -21,34 +21,50 @@ static uint32_t free_count;
 
 /* --- waiting ------------------------------------------------------------------------------- */
 
-/* The task that runs now, to be compared and never followed; NULL: none. -1: exception. */
+/* The task that runs now, to be compared only; NULL: there is none. -1: exception. */
 static int
 ask_task(const void **task)
 {
     static PyObject *current; /* owned for ever */
     PyObject *function = module_attribute(&current, "asyncio", "current_task");
     PyObject *object = function == NULL ? NULL : PyObject_CallNoArgs(function);
-    if (object == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_RuntimeError)) {
-            return -1;
-        }
-        PyErr_Clear(); /* no loop runs here */
+    if (object == NULL && !PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+        return -1;
     }
+    PyErr_Clear(); /* no loop runs here */
     *task = object == Py_None ? NULL : object;
     Py_XDECREF(object);
     return 0;
+}
+
+/* The same for somebody who is about to wait for this future of the running loop. */
+static int
+note_task(const void **task, PyObject *future)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    (void)future;
+    return ask_task(task);
+#else /* current_task() is written in Python, and slow; it reads this dict */
+    static PyObject *tasks; /* owned for ever */
+    PyObject *dict = module_attribute(&tasks, "asyncio.tasks", "_current_tasks");
+    PyObject *loop = dict == NULL ? NULL : PyObject_GetAttr(future, names.future_loop);
+    if (loop == NULL) {
+        return -1;
+    }
+    *task = PyDict_GetItemWithError(dict, loop);
+    Py_DECREF(loop);
+    return PyErr_Occurred() ? -1 : 0;
+#endif
 }
 
 /* Makes the future, and gives it to the task. */
 static PySendResult
 begin_waiting(struct awaitable *self, PyObject **result)
 {
-    if (ask_task(&self->task) < 0) {
-        return PYGEN_ERROR;
-    }
     struct waiter *waiter = self->kind->waiter(self);
     PyObject *future = self->kind->future(self);
-    if (future == NULL) {
+    if (future == NULL || note_task(&self->task, future) < 0) {
+        Py_XDECREF(future);
         return PYGEN_ERROR;
     }
     unaryfunc await = Py_TYPE(future)->tp_as_async->am_await;

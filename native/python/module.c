@@ -192,8 +192,8 @@ intern_names(void)
     return intern(&names.call_soon, "call_soon") | intern(&names.close, "close") |
            intern(&names.describe, "describe") | intern(&names.done, "done") |
            intern(&names.fileno, "fileno") | intern(&names.function, "function") |
-           intern(&names.loop, "loop") | intern(&names.queue, "queue") |
-           intern(&names.set_result, "set_result") |
+           intern(&names.future_loop, "_loop") | intern(&names.loop, "loop") |
+           intern(&names.queue, "queue") | intern(&names.set_result, "set_result") |
            intern(&names.signature, "signature") | intern(&names.timeout, "timeout");
 }
 

@@ -301,9 +301,8 @@ PyObject *native_set_attach(PyObject *module, PyObject *callable);
 /* --- the module (module.c) ----------------------------------------------------------- */
 
 struct names { /* owned for ever: interned strings */
-    PyObject *call_soon, *close, *describe, *done, *fileno, *function, *loop, *queue,
-        *set_result;
-    PyObject *signature, *timeout;
+    PyObject *call_soon, *close, *describe, *done, *fileno, *function, *future_loop;
+    PyObject *loop, *queue, *set_result, *signature, *timeout;
 };
 
 extern struct names names;
