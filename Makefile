@@ -13,8 +13,8 @@ REQUIRES = $(RUN) -c 'import sys, tomllib; project = tomllib.load(open("pyprojec
            sep="\n")'
 C_FILES = $$(find native tests benchmarks -name '*.[ch]')
 
-.PHONY: help demo test suites check format bench plots docs wheel wheel-test san soak
-.PHONY: clean kernel-test kernel-bench kernel-fuzz kernel-test-x86 kernel-patch
+.PHONY: help demo test suites frameworks check format bench plots docs wheel wheel-test
+.PHONY: san soak clean kernel-test kernel-bench kernel-fuzz kernel-test-x86 kernel-patch
 .DELETE_ON_ERROR:
 
 help:            ## this list
@@ -57,6 +57,15 @@ demo: $(VENV)/built       ## serve and read real files on the loop; a table of t
 
 test: $(VENV)/built $(VENV)/judge   ## every test
 	$(RUN) -m pytest -q
+
+# Large packages, one at a time as the peers of the benchmarks.
+$(VENV)/frameworks: $(VENV)/built pyproject.toml
+	$(REQUIRES) frameworks >$@.txt
+	while read -r package; do $(PIP) "$$package" || exit 1; done <$@.txt
+	touch $@
+
+frameworks: $(VENV)/frameworks   ## the examples with FastAPI, granian, Dask, Tornado
+	$(RUN) -m pytest -q tests/frameworks
 
 suites: $(VENV)/built     ## other projects' own tests on our loop, beside asyncio's
 	$(RUN) -m tests.suites.run all --keep

@@ -85,7 +85,7 @@ LAYERS = (
     "web",
     "worker",
     "workers",
-    "diagnosis selftest",
+    "diagnosis gunicorn selftest",
     "doctor",
     "__main__",
     "__init__",

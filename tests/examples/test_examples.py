@@ -59,9 +59,10 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> 
 
 
 def test_each_example_is_tried_here() -> None:
-    tests = Path(__file__).parent
-    text = "".join(path.read_text() for path in tests.glob("test_*.py"))
-    for path in EXAMPLES.glob("*.py"):
+    folders = (ROOT / "tests" / "examples", ROOT / "tests" / "frameworks")
+    tests = (path for folder in folders for path in folder.glob("test_*.py"))
+    text = "".join(path.read_text() for path in tests)
+    for path in EXAMPLES.rglob("*.py"):
         assert path.stem in text, f"{path.name} is never run"
         lines = len(path.read_text().splitlines())
         assert path.stem in LARGE or lines <= LINES_MAX, f"{path.name}: {lines} lines"

@@ -1,0 +1,75 @@
+"""FastAPI, granian, Dask and Tornado on our loop; `make frameworks` installs them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from serving import EXAMPLES, LOOP, ask, command, greeting, run, serving
+
+import syslet_loop
+
+REASON = "make frameworks installs it"
+
+
+def free_port() -> int:
+    """A port that nobody had a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        return int(made.getsockname()[1])
+
+
+def test_fastapi() -> None:
+    pytest.importorskip("fastapi", reason=REASON)
+    content = bytes(range(256)) * 1000
+    with serving(*command("fastapi_files", "0")) as port:
+        assert ask(port) == (200, json.dumps(LOOP).encode())
+        assert ask(port, "/files/new")[0] == 404
+        assert ask(port, "/files/new", "PUT", content) == (201, b"256000")
+        assert ask(port, "/files/new") == (200, content)
+        assert ask(port, "/files/new", Range="bytes=-3") == (206, content[-3:])
+
+
+def test_granian() -> None:
+    pytest.importorskip("granian", reason=REASON)
+    # It says which port it was given, not which one it got.
+    with serving(*command("granian_app", str(free_port()))) as port:
+        assert ask(port) == (200, greeting("granian_app"))
+
+
+def test_dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason=REASON)
+    monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path))
+    # Workers tell, for information, with a traceback, that their scheduler has gone.
+    monkeypatch.setenv("DASK_LOGGING__DISTRIBUTED", "warning")
+    count = len(list(EXAMPLES.glob("*.py")))
+    assert run(*command("dask_cluster")).endswith(f"{count} files, on EventLoop\n")
+
+
+def test_tornado() -> None:
+    """Its IOLoop is a view of the asyncio loop that runs."""
+    web = pytest.importorskip("tornado.web", reason=REASON)
+    httpclient = pytest.importorskip("tornado.httpclient", reason=REASON)
+
+    class Hello(web.RequestHandler):  # type: ignore[misc, name-defined]
+        def get(self) -> None:
+            loop = type(asyncio.get_running_loop())
+            self.write(f"{loop.__module__}.{loop.__name__}")
+
+    async def main() -> bytes:
+        server = web.Application([("/", Hello)]).listen(0, "127.0.0.1")
+        (listener,) = server._sockets.values()
+        port = listener.getsockname()[1]
+        client = httpclient.AsyncHTTPClient()
+        try:
+            response = await client.fetch(f"http://127.0.0.1:{port}/")
+        finally:
+            client.close()
+            server.stop()
+            await server.close_all_connections()
+        body: bytes = response.body
+        return body
+
+    assert syslet_loop.run(main()) == LOOP.encode()
