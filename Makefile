@@ -55,8 +55,16 @@ $(VENV)/tools $(VENV)/sphinx $(VENV)/packaging: $(VENV)/bin/python pyproject.tom
 demo: $(VENV)/built       ## serve and read real files on the loop; a table of times
 	$(RUN) examples/demo.py
 
-test: $(VENV)/built $(VENV)/judge   ## every test
+test: $(VENV)/built $(VENV)/judge $(VENV)/plugins   ## every test
 	$(RUN) -m pytest -q
+
+# Old versions of pytest-asyncio, one of them with an older pytest, for the tests of the
+# plugin: they are told of a loop in other ways.
+$(VENV)/plugins: | $(VENV)/built
+	mkdir -p $@.tmp
+	if $(PIP) --target $@.tmp/0.26 "pytest-asyncio==0.26.*" && \
+	   $(PIP) --no-deps --target $@.tmp/1.3 "pytest-asyncio==1.3.*"; \
+	then mv $@.tmp $@; else rm -rf $@.tmp; echo "left out: old pytest-asyncio"; fi
 
 # Large packages, one at a time as the peers of the benchmarks.
 $(VENV)/frameworks: $(VENV)/built pyproject.toml

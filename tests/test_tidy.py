@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "syslet_loop"
-FOLDERS = ("syslet_loop", "native", "tests", "examples", "benchmarks")
+FOLDERS = ("syslet_loop", "pytest_syslet_loop", "native", "tests", "examples")
+FOLDERS += ("benchmarks",)
 FUNCTION_LINES = 70
 FILE_LINES = {".py": 400, ".c": 600, ".h": 600}
 LARGE = {
