@@ -4,6 +4,8 @@
 `syslet_no_leaks` fails a test that leaves descriptors, tasks or flights, and
 `--syslet-no-leaks` asks that of all. pytest imports this module in each project of an
 environment, so nothing of syslet_loop is imported before one of these is used.
+
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ Public names and nothing else. `new_event_loop` and `run` give the loop, `syslet
 awaitable chains of system calls, `calls` has every operation as one awaitable; these
 also fly on a loop that somebody else made. A program that only wants the loop does not
 pay for the language: it is imported when one of its names is first asked for.
+
+PYTEST_DONT_REWRITE (pytest rewrites the asserts of a package that brings a plugin, and
+would warn where this one was imported before)
 """
 
 import sys as _sys

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 import pytest
@@ -37,10 +39,20 @@ def test_gunicorn_with_aiohttp() -> None:
     pytest.importorskip("gunicorn")
     pytest.importorskip("aiohttp")
     length = len(source("gunicorn_app"))
-    with serving(*command("gunicorn_app", "0")) as port:
+
+    def worker(port: int) -> int:
+        """The process that answers."""
         status, body = ask(port)
-        assert status == 200
-        assert body.decode().split()[:2] == [LOOP, str(length)]
+        loop, size, pid = body.decode().split()
+        assert (status, loop, int(size)) == (200, LOOP, length)
+        return int(pid)
+
+    with serving(*command("gunicorn_app", "0")) as port:
+        first = worker(port)
+        os.kill(first, signal.SIGTERM)
+        seen = {first}
+        while len(seen) < 3:
+            seen.add(worker(port))
 
 
 def test_gunicorn_with_uvicorn() -> None:

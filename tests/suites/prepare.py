@@ -18,7 +18,7 @@ from .projects import COMMON, Suite
 
 ROOT = Path(__file__).parents[2]
 PROJECT = (
-    *("native", "syslet_loop", "setup.py", "pyproject.toml"),
+    *("native", "syslet_loop", "pytest_syslet_loop", "setup.py", "pyproject.toml"),
     *("README.md", "LICENSE"),
 )
 CFFI = "cffi>=1.17,<3"  # what a linked checkout needs
