@@ -203,9 +203,7 @@ def ratios(every: Sequence[Ratio], title: str, says: str) -> Any:
     axis.minorticks_off()
     axis.grid(axis="x", color="#DDDDDD", lw=0.6)
     axis.set_axisbelow(True)
-    axis.set_xlabel(
-        "◀ ours is better          ours ÷ best peer          a peer is better ▶"
-    )
+    axis.set_xlabel("◀ ours is better  |  ours ÷ best peer  |  a peer is better ▶")
     return fig
 
 

@@ -174,7 +174,8 @@ def files(data: Stored) -> Any:
         for name, value in re.findall(r"[:,] ([^\d:]+?) ([\d.]+) ms", "".join(late)):
             waits.setdefault(title.partition(" in ")[0], {})[name] = float(value) * 1e3
     for title, values in waits.items():
-        found.append(_file_panel(f"{title} so: a task meanwhile is late, p99", values))
+        said = f"A task's delay while a file is {title.lower()}, p99"
+        found.append(_file_panel(said, values))
     title = f"Files on Python {data.version}"
     says = (
         f"Median time, in µs. {LESS} Bold names are ours: blue, or orange where the "
