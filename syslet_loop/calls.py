@@ -206,4 +206,4 @@ def __dir__() -> list[str]:
 
 
 __all__ = [op.title for op in ops.OPS if hasattr(Builder, op.title)]
-__all__.remove("nop")
+__all__ = [name for name in __all__ if name not in _NOT_CALLS]

@@ -164,7 +164,7 @@ async def getcwd() -> str:
 async def rename(
     src: Any, dst: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
 ) -> None:
-    """os.rename."""
+    """os.rename: a file that is at `dst` is replaced."""
     await _rename("rename", src, dst, src_dir_fd, dst_dir_fd)
 
 
@@ -172,7 +172,7 @@ async def rename(
 async def replace(
     src: Any, dst: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
 ) -> None:
-    """os.replace."""
+    """os.replace: the same as rename on Linux."""
     await _rename("replace", src, dst, src_dir_fd, dst_dir_fd)
 
 
@@ -204,19 +204,19 @@ async def renames(old: Any, new: Any) -> None:
 
 @_as_in_aiofiles
 async def unlink(path: Any, *, dir_fd: int | None = None) -> None:
-    """os.unlink."""
+    """os.unlink: the same as remove."""
     await calls.unlinkat(checked_path(path, "unlink"), dir_fd=_dir(dir_fd))
 
 
 @_as_in_aiofiles
 async def remove(path: Any, *, dir_fd: int | None = None) -> None:
-    """os.remove."""
+    """os.remove: a file, not a directory."""
     await calls.unlinkat(checked_path(path, "remove"), dir_fd=_dir(dir_fd))
 
 
 @_as_in_aiofiles
 async def mkdir(path: Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
-    """os.mkdir."""
+    """os.mkdir: a directory, with `mode` less the umask."""
     sys.audit("os.mkdir", path, mode, -1 if dir_fd is None else dir_fd)
     await calls.mkdirat(checked_path(path, "mkdir"), mode, dir_fd=_dir(dir_fd))
 
@@ -241,7 +241,7 @@ async def makedirs(name: Any, mode: int = 0o777, exist_ok: bool = False) -> None
 
 @_as_in_aiofiles
 async def rmdir(path: Any, *, dir_fd: int | None = None) -> None:
-    """os.rmdir."""
+    """os.rmdir: an empty directory."""
     await calls.unlinkat(
         checked_path(path, "rmdir"), _AT_REMOVEDIR, dir_fd=_dir(dir_fd)
     )
@@ -287,7 +287,7 @@ async def link(
 async def symlink(
     src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None
 ) -> None:
-    """os.symlink."""
+    """os.symlink: `dst` becomes a link that says `src`."""
     src, dst = checked_path(src, "symlink", "src"), checked_path(dst, "symlink", "dst")
     try:
         await calls.symlinkat(src, dst, dir_fd=_dir(dir_fd))

@@ -74,27 +74,27 @@ async def _mode(path: Any) -> int:
 
 
 async def abspath(path: Any, *, loop: Any = None, executor: Any = None) -> Any:
-    """os.path.abspath."""
+    """os.path.abspath: it does not wait."""
     return os.path.abspath(path)
 
 
 async def exists(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
-    """os.path.exists."""
+    """os.path.exists: False for a link that leads nowhere."""
     return bool(await _mode(path))
 
 
 async def isfile(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
-    """os.path.isfile."""
+    """os.path.isfile: links are followed."""
     return modes.S_ISREG(await _mode(path))
 
 
 async def isdir(s: Any, *, loop: Any = None, executor: Any = None) -> bool:
-    """os.path.isdir."""
+    """os.path.isdir: links are followed."""
     return modes.S_ISDIR(await _mode(s))
 
 
 async def islink(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
-    """os.path.islink."""
+    """os.path.islink: also of a link that leads nowhere."""
     try:
         return modes.S_ISLNK((await _lstat(path)).st_mode)
     except (OSError, ValueError):
@@ -119,27 +119,27 @@ async def ismount(path: Any, *, loop: Any = None, executor: Any = None) -> bool:
 
 
 async def getsize(filename: Any, *, loop: Any = None, executor: Any = None) -> int:
-    """os.path.getsize."""
+    """os.path.getsize: in bytes."""
     return (await _stat(filename)).st_size
 
 
 async def getmtime(filename: Any, *, loop: Any = None, executor: Any = None) -> float:
-    """os.path.getmtime."""
+    """os.path.getmtime: the time of the last change, in seconds."""
     return (await _stat(filename)).st_mtime
 
 
 async def getatime(filename: Any, *, loop: Any = None, executor: Any = None) -> float:
-    """os.path.getatime."""
+    """os.path.getatime: the time of the last access, in seconds."""
     return (await _stat(filename)).st_atime
 
 
 async def getctime(filename: Any, *, loop: Any = None, executor: Any = None) -> float:
-    """os.path.getctime."""
+    """os.path.getctime: the time of the last change of metadata, in seconds."""
     return (await _stat(filename)).st_ctime
 
 
 async def samefile(f1: Any, f2: Any, *, loop: Any = None, executor: Any = None) -> bool:
-    """os.path.samefile."""
+    """os.path.samefile: whether both paths are one file."""
     return os.path.samestat(await _stat(f1), await _stat(f2))
 
 

@@ -9,7 +9,7 @@ SAYS: dict[str, str] = {
     "nop": "Give `value` and do nothing else.",
     "openat": "Open a file and give its fd, which no child inherits. `mode` is for a "
     "file that is made.",
-    "close": "Close an fd.",
+    "close": "Close an fd, whether or not it reports an error.",
     "read": "Read from the fd's own position: the data if `buf` is a size, else how "
     "many bytes were put into that memory. 0 bytes are the end.",
     "write": "Write all of `data` at the fd's own position and give how many bytes.",
@@ -47,7 +47,7 @@ SAYS: dict[str, str] = {
     "unlinkat": "Remove a file, or with AT_REMOVEDIR (0x200) an empty directory.",
     "renameat2": "Rename, atomically; with RENAME_NOREPLACE (1) only if `new` is not "
     "there, with RENAME_EXCHANGE (2) swap both.",
-    "mkdirat": "Make a directory.",
+    "mkdirat": "Make a directory, with `mode` less the umask.",
     "mknodat": "Make a FIFO, a device or a socket: `mode` has its kind.",
     "symlinkat": "Make a symbolic link at `path` that says `target`.",
     "linkat": "Make another name for a file.",
@@ -85,11 +85,11 @@ SAYS: dict[str, str] = {
     "getpid": "The number of this process.",
     "getppid": "The number of the parent process.",
     "gettid": "The number of the thread that runs the flight.",
-    "getuid": "The real user.",
-    "geteuid": "The effective user.",
-    "getgid": "The real group.",
-    "getegid": "The effective group.",
+    "getuid": "The number of the real user.",
+    "geteuid": "The number of the effective user.",
+    "getgid": "The number of the real group.",
+    "getegid": "The number of the effective group.",
     "sched_yield": "Let another thread run.",
-    "getrandom": "Random bytes.",
+    "getrandom": "Random bytes from the kernel's generator.",
     "getcwd": "The current directory, as bytes with a NUL at the end.",
 }

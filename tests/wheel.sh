@@ -15,7 +15,7 @@ COMPILERS='(cc|c\+\+|c89|c99|cpp|gcc|g\+\+|clang|clang\+\+|tcc|as|ld)'
 run_installed() {
     python=$1
     away=$(mktemp -d)
-    cp -r tests examples benchmarks docs native README.md CONTRIBUTING.md "$away"
+    cp -r tests examples benchmarks docs native README.md CONTRIBUTING.md CHANGELOG.md "$away"
     cp pyproject.toml "$away"
     find "$away" -name '*.so' -exec rm {} +
     cd "$away"
