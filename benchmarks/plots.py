@@ -254,10 +254,14 @@ class Picture:
 
 
 PICTURES = {
-    "summary": Picture(summary, "Ratios to the best peer", "network,scheduling,http"),
-    "servers": Picture(servers, "CPU time per message by loop", "network,http"),
-    "latency": Picture(latency, "Median and p99 of the wait by loop", "network,http"),
-    "memory": Picture(memory, "Resident memory by loop", "network,http"),
+    "summary": Picture(
+        summary, "Ratios to the best peer", "network,scheduling,http,web"
+    ),
+    "servers": Picture(servers, "CPU time per message by loop", "network,http,web"),
+    "latency": Picture(
+        latency, "Median and p99 of the wait by loop", "network,http,web"
+    ),
+    "memory": Picture(memory, "Resident memory by loop", "network,http,web"),
     "operations": Picture(operations, "Operations by loop", "scheduling"),
     "files": Picture(files, "Files by contender", "files,bulk,disk,drawing"),
     "depth": Picture(depth, "Random reads by depth", "disk"),

@@ -41,10 +41,10 @@ of its row and named under the table. The echo loads compare every byte they get
 SECTION = re.compile(r"<!-- python ([\d.]+) -->(.*?)<!-- end \1 -->", re.S)
 # What the Markdown calls a figure.
 FIGURES = {
-    "CPU time of the server per message, ns:": "cpu_ns",
-    "CPU time of the server per request, ns:": "cpu_ns",
-    "Resident memory of the server per connection, bytes:": "bytes",
-    "Time per operation, ns:": "ns",
+    "CPU time of the server per message, ns": "cpu_ns",
+    "CPU time of the server per request, ns": "cpu_ns",
+    "Resident memory of the server per connection, bytes": "bytes",
+    "Time per operation, ns": "ns",
 }
 
 
@@ -152,8 +152,11 @@ class Written(Outcome):
 
 def _take_medians(stored: Stored, table: Table) -> None:
     """The rows of a table that compares loops, as outcomes of one round."""
-    key = FIGURES.get(table.above[-1])
-    if key is None and "99th percentile" not in table.above[-1]:
+    said = " ".join(table.above[-2:])
+    key = next((FIGURES[text] for text in FIGURES if text in said), None)
+    if "99th percentile" in table.above[-1]:
+        key = None
+    elif key is None:
         return
     known = {outcome.case.title: outcome for outcome in stored.outcomes}
     for title, *cells in table.rows:
@@ -169,9 +172,8 @@ def _take_medians(stored: Stored, table: Table) -> None:
             elif found := re.fullmatch(r"(\d+)/s, (?:(\d+), )?(\d+) µs", cell):
                 figures = outcome.rounds.setdefault(name, [{}])[0]
                 figures |= {"messages": float(found[1]), "seconds": 1.0}
+                figures |= {"p50_us": float(found[2])} if found[2] else {}
                 figures["p99_us"] = float(found[3])
-                if found[2]:
-                    figures["p50_us"] = float(found[2])
 
 
 def _take_ratio(outcome: Outcome, key: str, cell: str, budget: str) -> None:

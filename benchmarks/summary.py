@@ -40,7 +40,9 @@ def loops_table(data: Stored) -> list[str]:
     chosen = [by_title[title] for title in ROWS if title in by_title]
     found = [(ratio.ratio, o) for o in data.outcomes if (ratio := ratio_of(o))]
     lost = sorted((pair for pair in found if pair[0] > 1), key=lambda pair: -pair[0])
-    chosen += [outcome for _, outcome in lost[:WORST] if outcome not in chosen]
+    peers = MODULES.keys() - {*NOT_PEERS}
+    of_loops = [outcome for _, outcome in lost if outcome.rounds.keys() & peers]
+    chosen += [outcome for outcome in of_loops[:WORST] if outcome not in chosen]
     names = [n for n in MODULES if any(n in o.rounds for o in chosen)]
     names = [n for n in names if n not in NOT_PEERS] + [OURS]
     head = ["CPU time, µs", *names, "ours ÷ best peer"]

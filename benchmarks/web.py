@@ -39,9 +39,15 @@ class Row(Case):
 
 
 CASES = [
-    Row("web-hello", "13 bytes", names=("aiohttp", "uvicorn"), path="/"),
-    Row("web-static-aiohttp", "100 KiB file", 0.5, names=("aiohttp",), path="/files/f"),
-    Row("web-static-nginx", "100 KiB file", 1.3, names=("nginx",), path="/files/f"),
+    Row("web-hello", "web, 13 bytes", names=("aiohttp", "uvicorn"), path="/"),
+    Row("web-static-aiohttp", "web, 100 KiB", 0.5, names=("aiohttp",), path="/files/f"),
+    Row(
+        "web-static-nginx",
+        "web, 100 KiB, nginx",
+        1.3,
+        names=("nginx",),
+        path="/files/f",
+    ),
 ]
 KINDS = {OURS: "web", "aiohttp": "aiohttp", "uvicorn": "uvicorn"}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
@@ -59,7 +59,7 @@ class Parser:
         self.unparsed = bytearray()  # while the queue is full
         self._connection = connection
         self._limits = connection.limits
-        self._http = httptools.HttpRequestParser(self)
+        self._http: Any = httptools.HttpRequestParser(self)  # None once it is closed
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
         # Of a head that came in several pieces, or between two pieces of a body: what

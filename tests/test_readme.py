@@ -25,17 +25,23 @@ PAGES = [
 ]
 
 
-def run(code: str, folder: Path) -> None:
-    """As a program of its own, where it may write files."""
-    script = folder / "block.py"
-    script.write_text(code)
-    command = [sys.executable, "-W", "error", str(script)]
+def run(code: str, folder: Path, *, as_main: bool) -> None:
+    """In a process of its own, where it may write files.
+
+    A page's program is imported: what stands behind `if __name__ == "__main__":` is for
+    its reader, and may serve for ever.
+    """
+    (folder / "block.py").write_text(code)
+    how = (
+        ["block.py"] if as_main else ["-c", "import runpy; runpy.run_path('block.py')"]
+    )
+    command = [sys.executable, "-W", "error", *how]
     subprocess.run(command, cwd=folder, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("number", range(len(README)))
 def test_block(number: int, tmp_path: Path) -> None:
-    run(README[number], tmp_path)
+    run(README[number], tmp_path, as_main=True)
 
 
 def test_there_are_blocks() -> None:
@@ -55,7 +61,7 @@ def test_page(page: Path, tmp_path: Path) -> None:
         for name in names.split(", "):
             if importlib.util.find_spec(name) is None:
                 pytest.skip(f"needs {name}")
-    run(program_of(page), tmp_path)
+    run(program_of(page), tmp_path, as_main=False)
 
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)")

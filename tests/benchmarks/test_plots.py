@@ -105,6 +105,7 @@ def test_markdown_is_read_where_there_is_no_json(tmp_path: Path) -> None:
     won, lost = found.outcomes
     assert won.rounds["uvloop"][0]["cpu_ns"] == 6100
     assert won.rounds["uvloop"][0]["p99_us"] == 12
+    assert won.rounds["uvloop"][0]["p50_us"] == 6
     ratio = ratio_of(lost)
     assert ratio and ratio[1:] == (1.333, 1.33, 1.33, "asyncio", 0.93)
 
