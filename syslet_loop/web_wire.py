@@ -72,7 +72,7 @@ class Wire:
 
     def pause(self, reason: Reason) -> None:
         """Read nothing until `resume` of the same reason."""
-        if not self._reasons:
+        if not self._reasons and not self.is_closing:  # uvloop minds that
             self.transport.pause_reading()
         self._reasons |= reason
 
@@ -80,7 +80,7 @@ class Wire:
         """Read again, if there is no other reason not to."""
         if self._reasons & reason:
             self._reasons &= ~reason
-            if not self._reasons:
+            if not self._reasons and not self.is_closing:
                 self.transport.resume_reading()
 
     # Sending.
