@@ -57,8 +57,8 @@ SAYS: dict[str, str] = {
     "fchownat": "Change owner and group of a file, by path; -1 leaves one as it is.",
     "copy_file_range": "Copy between files inside the kernel: how many bytes. An "
     "offset is None for the fd's own position, or a cell that is moved on.",
-    "sendfile": "Send from a file to another fd, all of it: how many bytes. `offset` is "
-    "None for the file's own position, or a cell that is moved on.",
+    "sendfile": "Send from a file to another fd, all of it: how many bytes. `offset` "
+    "is None for the file's own position, or a cell that is moved on.",
     "splice": "Move between a pipe and an fd, without a copy: how many bytes.",
     "tee": "Copy from a pipe to a pipe; the data stays in the first: how many bytes.",
     "fadvise64": "Say how a part of a file will be used, with os.POSIX_FADV_*.",

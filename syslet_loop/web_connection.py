@@ -130,6 +130,7 @@ class Connection(asyncio.Protocol):
 
     def message_is_complete(self) -> None:
         """A request has been received to its end."""
+        self._thrown_away = 0
         if self.current is None and not self.parser.queue:
             self._rest()
         else:
@@ -273,7 +274,6 @@ class Connection(asyncio.Protocol):
     def _rest(self) -> None:
         """Nothing to do until the next request."""
         self.read_by = self.server.now + self.limits.keep_alive_s
-        self._thrown_away = 0
         if self.server.is_stopping:
             self._life = Life.LAST
 

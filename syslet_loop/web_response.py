@@ -122,10 +122,8 @@ class StreamResponse:
         skipped = ("content-length", "connection")
         fields = [(k, v) for k, v in headers.items() if k.lower() not in skipped]
         if any(name in headers for name in _OURS):
-            kept = "Date" if "Server" in headers else "Server"
-            both = all(name in headers for name in _OURS)
-            date, server = tail.removesuffix(SERVER), SERVER
-            tail = b"" if both else date if kept == "Date" else server
+            date = b"" if "Date" in headers else tail.removesuffix(SERVER)
+            tail = date + (b"" if "Server" in headers else SERVER)
         return encode(fields) + tail
 
     # The body.
@@ -235,6 +233,8 @@ class Response(StreamResponse):
             charset = charset or "utf-8"
             body = text.encode(charset)
             content_type = content_type or "text/plain"
+        if isinstance(body, memoryview):
+            body = bytes(body)  # whose length is its number of bytes
         self.body = b"" if body is None else body
         self._type = _type_line(content_type, charset)
         if content_type and headers and "Content-Type" in self.headers:

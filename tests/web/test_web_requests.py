@@ -311,6 +311,29 @@ def test_what_is_no_response(what: str, caplog: pytest.LogCaptureFixture) -> Non
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"Date": "today"}, {"Server": "me"}, {"Date": "today", "Server": "me"}],
+)
+def test_headers_of_ours_may_be_others(headers: dict[str, str]) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        view = memoryview(bytes(8)).cast("I")
+        return web.Response(body=view, headers={**headers, "Content-Length": "999"})
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+
+    def client(port: int) -> Answer:
+        with Client(port) as conn:
+            return conn.get("/")
+
+    answer = ask(app, client)
+    assert answer.body == bytes(8)
+    for name in ("Date", "Server"):
+        found = answer.headers[name.lower()]
+        assert found == headers[name] if name in headers else len(found) > 5
+
+
 def test_middlewares_are_outermost_first() -> None:
     async def outer(request: web.Request, handler: Any) -> web.StreamResponse:
         request["seen"] = ["outer"]

@@ -155,6 +155,39 @@ def test_on_other_loops_a_client_must_read(kind: str, tmp_path: Path) -> None:
         runner.run(main())
 
 
+def test_a_unix_socket(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(range(256)) * 20_000)
+    path = str(tmp_path / "socket")
+
+    async def who(request: web.Request) -> web.Response:
+        return web.Response(text=str(request.remote))
+
+    app = made(tmp_path)
+    app.router.add_get("/who", who)
+
+    def client() -> list[bytes]:
+        conn = Client.__new__(Client)
+        conn.received = bytearray()
+        conn.sock = socket.socket(socket.AF_UNIX)
+        with conn:
+            conn.sock.connect(path)
+            return [conn.get("/who").body, conn.get("/files/large").body]
+
+    async def main() -> list[bytes]:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        server = web.Server(app)
+        await server.start([listener])
+        try:
+            return await asyncio.to_thread(client)
+        finally:
+            await server.stop()
+
+    found = syslet_loop.run(main())
+    assert found == [b"None", bytes(range(256)) * 20_000]
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A server's and a client's context."""
