@@ -1,8 +1,6 @@
 """A small web application: routes, JSON, a stream, static files, several processes.
 
     python examples/web_app.py [folder] [port] [workers]
-
-`kill -HUP` replaces the workers, `kill` ends them when running requests are done.
 """
 
 import asyncio
@@ -48,14 +46,14 @@ def make_app(folder: str = ".") -> web.Application:
     return app
 
 
-if __name__ == "__main__":
-    folder, port, workers, *_ = (
-        *sys.argv[1:],
-        *(".", "8080", "2")[len(sys.argv) - 1 :],
-    )
+def main(folder: str = ".", port: str = "8080", workers: str = "2") -> None:
     syslet_loop.serve(
         make_app(folder),
         port=int(port),
         workers=int(workers),
         ready=lambda port: print(f"http://127.0.0.1:{port}/", flush=True),
     )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

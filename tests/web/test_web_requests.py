@@ -128,20 +128,6 @@ async def raises(request: web.Request) -> web.Response:
     raise RAISES[request.match_info["what"]]
 
 
-RETURNS: dict[str, Any] = {
-    "none": None,
-    "injected": web.Response(headers={"X-A": "b\r\nX-C: d"}),
-    "name": web.Response(headers={"X A": "b"}),
-    "framing": web.Response(headers={"Transfer-Encoding": "chunked"}),
-    "status": web.Response(status=7),
-}
-
-
-@routes.get("/return/{what}")
-async def returns(request: web.Request) -> Any:
-    return RETURNS[request.match_info["what"]]
-
-
 def made(**options: Any) -> web.Application:
     app = web.Application(**options)
     app.add_routes(routes)
@@ -301,37 +287,6 @@ def test_what_is_raised(caplog: pytest.LogCaptureFixture) -> None:
     assert "ZeroDivisionError" in caplog.text
     answer = get("/raise/injected")
     assert (answer.status, "x-c" in answer.headers) == (500, False)
-
-
-@pytest.mark.parametrize("what", list(RETURNS))
-def test_what_is_no_response(what: str, caplog: pytest.LogCaptureFixture) -> None:
-    answer = get(f"/return/{what}")
-    assert answer.status == 500
-    assert "x-c" not in answer.headers
-    assert len(caplog.records) == 1
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [{"Date": "today"}, {"Server": "me"}, {"Date": "today", "Server": "me"}],
-)
-def test_headers_of_ours_may_be_others(headers: dict[str, str]) -> None:
-    async def handler(request: web.Request) -> web.Response:
-        view = memoryview(bytes(8)).cast("I")
-        return web.Response(body=view, headers={**headers, "Content-Length": "999"})
-
-    app = web.Application()
-    app.router.add_get("/", handler)
-
-    def client(port: int) -> Answer:
-        with Client(port) as conn:
-            return conn.get("/")
-
-    answer = ask(app, client)
-    assert answer.body == bytes(8)
-    for name in ("Date", "Server"):
-        found = answer.headers[name.lower()]
-        assert found == headers[name] if name in headers else len(found) > 5
 
 
 def test_middlewares_are_outermost_first() -> None:
