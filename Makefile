@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
-NATIVE = $(shell find native tests/engine \( -name '*.[ch]' -o -name '*_build.py' \) \
+NATIVE = $(shell find native tests/engine tests/fuzz \( -name '*.[ch]' -o -name '*_build.py' \) \
            2>/dev/null) setup.py pyproject.toml
 # The packages of an extra: `$(REQUIRES) dev`.
 REQUIRES = $(RUN) -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", \
@@ -14,7 +14,8 @@ REQUIRES = $(RUN) -c 'import sys, tomllib; project = tomllib.load(open("pyprojec
 C_FILES = $$(find native tests benchmarks -name '*.[ch]')
 
 .PHONY: help demo test suites frameworks check format bench plots docs wheel wheel-test
-.PHONY: san soak clean kernel-test kernel-bench kernel-fuzz kernel-test-x86 kernel-patch
+.PHONY: san soak fuzz reliability kernels clean
+.PHONY: kernel-test kernel-bench kernel-fuzz kernel-test-x86 kernel-patch
 .DELETE_ON_ERROR:
 
 help:            ## this list
@@ -155,6 +156,17 @@ kernel-test-x86: ## the same for x86-64 under qemu: suite, instructions, debug k
 
 kernel-patch:    ## print the whole patch, for a kernel tree of your own
 	@native/kernel/mkpatch.sh
+
+FUZZ_SECONDS = 900
+FUZZ_RUNS = -1
+fuzz: $(VENV)/built       ## search programs that break the verifier or the interpreter
+	PYTHON=$(RUN) RUNS=$(FUZZ_RUNS) LIMIT_S=$(FUZZ_SECONDS) sh tests/fuzz/fuzz.sh
+
+reliability: $(VENV)/built   ## many connections, FIFOs, resets and cancellations
+	$(RUN) -m tests.reliability.run
+
+kernels: $(VENV)/built    ## the loop on other kernels of Debian's archive, in QEMU
+	$(RUN) -m tests.kernels.run
 
 clean:           ## remove everything that was made here
 	rm -rf $(VENV) build dist docs/_build *.egg-info syslet_loop/*.so syslet_loop/_memory.c
