@@ -127,6 +127,22 @@ def test_on_foreign_loops(kind: str) -> None:
         assert check_process(work("seccomp.kill()", run=run), "epoll") == "none\n"
 
 
+# Calls that are there, and a flag of theirs that is not, or not for this kind of file.
+FLAGS = {
+    "openat2": ("EINVAL", "EAGAIN"),  # RESOLVE_CACHED (5.12); nothing is cached
+    "preadv2": ("EOPNOTSUPP", "EAGAIN", "EINVAL"),  # RWF_NOWAIT
+    "pwritev2": ("EOPNOTSUPP", "EAGAIN", "EINVAL"),
+}
+
+
+@pytest.mark.parametrize(
+    ("feature", "name"), [(call, name) for call in FLAGS for name in FLAGS[call]]
+)
+def test_without_a_flag(backend: str, feature: str, name: str) -> None:
+    filtered = f"seccomp.forbid([{OPTIONAL[feature]}], errno.{name})"
+    assert check_process(work(filtered), backend) == f"{backend}\n"
+
+
 @pytest.mark.parametrize("name", ["ENOSYS", "EPERM"])
 @pytest.mark.parametrize("feature", OPTIONAL)
 def test_without_a_feature(backend: str, feature: str, name: str) -> None:
