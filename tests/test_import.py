@@ -53,6 +53,28 @@ WAYS = [
 ]
 
 
+SUBINTERPRETER = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+other = interpreters.create()
+error = interpreters.run_string(other, '''
+try:
+    import syslet_loop
+    syslet_loop.new_event_loop()
+except ImportError as error:
+    assert "interpreters" in str(error), error
+else:
+    raise AssertionError("it was not refused")
+''')
+assert error is None, error
+interpreters.destroy(other)
+import syslet_loop
+syslet_loop.run(syslet_loop.calls.timeout(0.001))
+"""
+
+
 def run(script: str) -> str:
     """What a new interpreter prints; it may not warn."""
     command = [sys.executable, "-W", "error", "-c", script]
@@ -70,6 +92,11 @@ def test_a_program_that_only_wants_the_loop() -> None:
 
 def test_every_name_is_there() -> None:
     run(NAMES)
+
+
+def test_sub_interpreters_are_refused() -> None:
+    """With an error that says so; the main interpreter is none the worse."""
+    run(SUBINTERPRETER)
 
 
 @pytest.mark.parametrize("way", WAYS)

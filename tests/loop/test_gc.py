@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from peers import Recorder, on_loop, pair, turns, wired
 
+import syslet_loop
+from syslet_loop import calls
+
 
 class Held:
     """Something to see the end of."""
@@ -66,6 +69,31 @@ def test_a_closed_loop_in_cycles_is_collected(runner: asyncio.Runner) -> None:
     reference = weakref.ref(loop)
     del loop
     assert collected(reference)
+
+
+def test_a_loop_with_a_flight_in_the_air_stays(backend: str) -> None:
+    """Nobody may free what the kernel writes to; closed, it is collected."""
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)
+        loop = syslet_loop.new_event_loop()
+        task = loop.create_task(one_byte(left.fileno()))
+        loop.run_until_complete(turns())
+        reference = weakref.ref(loop)
+        del loop, task
+        assert not collected(reference)
+        found: Any = reference()
+        right.send(b"x")
+        while found.stats()["flying"]:
+            found.run_until_complete(turns())
+        found.close()
+        del found
+        assert collected(reference)
+
+
+async def one_byte(fd: int) -> bytes:
+    data: bytes = await calls.recv(fd, 1)
+    return data
 
 
 def test_an_unclosed_loop_warns(runner: asyncio.Runner) -> None:
