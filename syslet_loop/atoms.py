@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 END: Final = -1
 
+_IOVEC_BYTES = 16
 _KINDS = ("int", "fd", "path", "readable", "writable")
 
 
@@ -241,6 +242,8 @@ class _Writer:
         self._check_structure(step.op, at, value)
         if letter == "n" and at > 0 and letters[at - 1] in "rwaz":
             self._bound(step, at, value, all_[at - 1])
+        if letter in "vV" and not isinstance(value, Cell | Address | int):
+            self._count(value, all_[at + 1])
 
     def _parameter(self, value: Param, letter: str, site: Site) -> Slot:
         param = self._param(value.name)
@@ -268,6 +271,16 @@ class _Writer:
             param.least = max(param.least, least)
         if known < least:
             raise ValueError(f"{least} bytes are needed here, the memory has {known}")
+
+    def _count(self, memory: object, count: object) -> None:
+        """iovecs in memory are no more than it has room for."""
+        if not isinstance(count, int):
+            raise TypeError("the number of iovecs is a constant")
+        if isinstance(memory, Param):
+            param = self._param(memory.name)
+            param.least = max(param.least, _IOVEC_BYTES * count)
+        elif isinstance(memory, Memory) and _IOVEC_BYTES * count > memory.size:
+            raise ValueError(f"{count} iovecs, but the memory has {memory.size} bytes")
 
     def _bound(self, step: Step, at: int, size: object, memory: object) -> None:
         """What is read or written is not more than the memory has."""

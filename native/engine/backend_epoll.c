@@ -128,18 +128,19 @@ add_duplicate(struct engine *engine, int fd, uint32_t events, uint64_t data)
 static int
 add(struct engine *engine, int fd, int *own_fd, uint32_t events, uint64_t data)
 {
-    int64_t res = waiters_reach(engine, fd);
-    if (res < 0) {
-        return (int)res;
-    }
-    res = control(engine, EPOLL_CTL_ADD, fd, events, data);
+    *own_fd = -1;
+    int64_t res = control(engine, EPOLL_CTL_ADD, fd, events, data);
     if (res == -EEXIST) {
         res = add_duplicate(engine, fd, events, data);
-        *own_fd = (int)res;
-        fd = (int)res;
+        *own_fd = (int)(res < 0 ? -1 : res);
+        fd = *own_fd;
+    } else if (res == 0) { /* it is open: the table need not hold any number there is */
+        res = waiters_reach(engine, fd);
+        if (res < 0) {
+            control(engine, EPOLL_CTL_DEL, fd, 0, 0);
+        }
     }
     if (res < 0) {
-        *own_fd = -1;
         return (int)res;
     }
     engine->waiters[fd] = data;

@@ -33,7 +33,7 @@ vector_rest(struct flight *flight, const uint64_t *args, struct iovec **iov,
     }
     *iov = flight->vector + first;
     *count = total - first;
-    if (first < total) {
+    if (first < total && skip != 0) {
         (*iov)->iov_base = (char *)(*iov)->iov_base + skip;
         (*iov)->iov_len -= skip;
     }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "op.h"
 #include "verify.h"
@@ -137,7 +138,7 @@ check_out(struct verifier *v, uint32_t index, const struct program_atom *atom,
         if (!is_constant(v, other) || v->program->cells[other] > span / 8) {
             return verifier_refuse(v, index, "more entries than its memory has");
         }
-    } else if (op->args[i + 1] == 'L' && v->targets[other] == 0 && !v->hosts[cell]) {
+    } else if (op->args[i + 1] == 'L' && v->targets[other] == 0) {
         return verifier_refuse(v, index,
                                "its length is not in a cell"); /* see decode_word */
     }
@@ -192,12 +193,17 @@ check_argument(struct verifier *v, uint32_t index, const struct program_atom *at
     if (letter == 'T' && check_out(v, index, atom, op, i) < 0) {
         return -EINVAL;
     }
-    if (strchr("vV", letter) != NULL && v->targets[cell] != 0) {
+    if (strchr("vV", letter) != NULL) {
         if (!is_constant(v, atom->arg[i + 1])) {
             return verifier_refuse(v, index, "the number of its iovecs is computed");
         }
         uint64_t count = v->program->cells[atom->arg[i + 1]];
-        return check_vector(v, index, v->targets[cell], count, letter == 'V');
+        if (v->targets[cell] != 0) {
+            return check_vector(v, index, v->targets[cell], count, letter == 'V');
+        }
+        if (count > span / sizeof(struct iovec)) {
+            return verifier_refuse(v, index, "more iovecs than its memory has");
+        }
     }
     if (strchr("mM", letter) != NULL && v->targets[cell] != 0) {
         return check_message(v, index, v->targets[cell], letter == 'M');

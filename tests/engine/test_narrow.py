@@ -319,3 +319,26 @@ def test_memory_has_a_bound_that_is_set() -> None:
     flight.release()
     assert engine.stats().memory == 0
     engine.close()
+
+
+def test_a_loop_without_end_lets_its_worker_go(tmp_path: Path) -> None:
+    """Others have their turn; and it goes on afterwards, until it is cancelled."""
+    engine = Engine(workers=0)
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    loop = plan([atom(N["fchmod"], 1, 2, next=1)], [0, fd, 0o600])
+    endless, other = engine.fly(loop), call(engine, "fchmod", fd, 0o640)
+    assert engine.work(), "it comes back"
+    assert engine.work()
+    engine.turn()
+    assert other.has_landed
+    assert not endless.has_landed
+    for _ in range(3):
+        engine.turn()
+        assert engine.work()
+    endless.cancel()
+    engine.land(endless)
+    assert endless.is_cancelled
+    for flight in (endless, other):
+        flight.release()
+    os.close(fd)
+    engine.close()

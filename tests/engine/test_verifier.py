@@ -84,6 +84,25 @@ REFUSED = [
     case("overwrites an address", [atom(NOP, 1, ret=1)], [0, 1], inputs=[1]),
     case("argument 0 is cell 9 of 2", [atom(NOP, 9)], [0, 1]),
     case(
+        "argument 2 is cell 9000 of 4",  # a length that is asked for early
+        [atom(READ, 1, 2, 9000)],
+        [0, 1, 0, 0],
+        relocs=[(2, CELL, 24)],
+    ),
+    case(
+        "more iovecs than its memory has",
+        [atom(N["readv"], 1, 2, 3)],
+        [0, 1, 0, 2],
+        **FIXED,
+    ),
+    case(
+        "the number of its iovecs is computed",  # by the host, of the host's memory
+        [atom(N["readv"], 1, 2, 3)],
+        [0, 1, 0, 0],
+        relocs=[(2, HOST, 16)],
+        inputs=[3],
+    ),
+    case(
         "after the end of its arguments",
         [(0, READ, 0, 0, (1, 0, 1, 0, 0, 0), 0)],
         [0, 1],
@@ -205,6 +224,12 @@ REFUSED = [
         [0, 1, 0, 1, 0],
         relocs=[(2, NEW, 0), (4, HOST, 4)],
         buffers=[(16, 0, 2, 0)],
+    ),
+    case(
+        "its length is not in a cell",  # the host's memory has an end as well
+        [atom(N["getsockopt"], 1, 3, 3, 2, 4)],
+        [0, 1, 0, 1, 0],
+        relocs=[(2, HOST, 16), (4, HOST, 4)],
     ),
 ]
 

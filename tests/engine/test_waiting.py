@@ -188,9 +188,29 @@ def test_a_negative_offset_is_an_error(
     os.close(fd)
 
 
+def test_a_descriptor_that_nobody_can_have(engine: Engine) -> None:
+    """Nothing is made as large as its number."""
+    row = memory(struct.pack("ihh", (1 << 31) - 2, 1, 0))
+    assert result(engine, call(engine, "ppoll", row, 1, 0, 0)) == 1
+    assert struct.unpack("ihh", ffi.buffer(kept[-1])[:8])[2] == 0x20  # POLLNVAL
+
+
 def test_poll_refuses_a_negative_limit(engine: Engine) -> None:
     reader, writer = os.pipe()
     row = memory(struct.pack("ihh", reader, 1, 0))
     assert result(engine, call(engine, "ppoll", row, 1, seconds(-1), 0)) == -22
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("flags", [0, ASYNC])
+def test_a_vector_of_which_a_part_is_nowhere(engine: Engine, flags: int) -> None:
+    """What lies before it is written, and then it is an error that nobody sees."""
+    reader, writer = os.pipe()
+    page = bytes(range(256)) * 16  # a pipe takes whole pages or nothing of them
+    parts = memory(struct.pack("QQQQ", memory(page), len(page), 0, 10))
+    written = call(engine, "writev", writer, parts, 2, flags=flags)
+    assert result(engine, written) == len(page)
+    assert os.read(reader, 1 << 20) == page
     os.close(reader)
     os.close(writer)

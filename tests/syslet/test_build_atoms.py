@@ -163,3 +163,13 @@ def test_refusals() -> None:
         compile_program([Atom("getpid")], params=["a", "a"])
     with pytest.raises(ValueError, match="64 bits"):
         Cell(1 << 64)
+
+
+def test_iovecs_in_memory_are_counted() -> None:
+    parts, names = Param("parts"), ["parts", "count"]
+    with pytest.raises(TypeError, match="the number of iovecs is a constant"):
+        compile_program([Atom("readv", 0, parts, Param("count"))], params=names)
+    with pytest.raises(ValueError, match="2 iovecs, but the memory has 16 bytes"):
+        compile_program([Atom("readv", 0, Memory(16), 2)])
+    reads = compile_program([Atom("readv", 0, parts, 2)], params=names[:1])
+    assert reads.params[0][4] == 32, "bytes that the argument must have"
