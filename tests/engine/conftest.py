@@ -20,6 +20,7 @@ def build_if_old() -> None:
     sys.path.insert(0, str(HERE))
     spec = importlib.util.find_spec("_driver")
     sources = [*NATIVE.glob("*.[ch]"), *HERE.glob("*_kernel.[ch]")]
+    sources += HERE.parent.glob("fuzz/fuzz*.[ch]")
     sources.append(HERE / "driver_build.py")
     if (
         spec is None

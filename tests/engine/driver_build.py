@@ -15,6 +15,7 @@ import cffi
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parents[1] / "native" / "engine"
+FUZZ = HERE.parent / "fuzz"
 SANITIZERS = os.environ.get("SYSLET_SANITIZE", "")
 
 # What the engine's host records of a flight; it stands behind flight_host().
@@ -89,14 +90,17 @@ def make() -> cffi.FFI:
     ffi.cdef(declarations(HERE / "narrow_kernel.h") + RING)
     ffi.cdef(HOST + "static const struct host recording_host;")
     ffi.cdef("const struct kernel *real_kernel(void);")
+    ffi.cdef("const char *fuzz_one(const uint8_t *data, size_t size);")
+    ffi.cdef("uint64_t fuzz_accepted(void);")
     options = ["-std=gnu11", "-Wall", "-Wextra", "-O1", "-g", "-UNDEBUG"]
     options += [f"-iquote{ENGINE}", f"-iquote{HERE}"]  # limits.h is ours and C's
+    options.append(f"-iquote{FUZZ}")
     flags = []
     if SANITIZERS:
         flags = [f"-fsanitize={SANITIZERS}", "-fno-omit-frame-pointer"]
         options += [*flags, "-fno-sanitize-recover=undefined"]
     includes = '#include "engine.h"\n#include "limits.h"\n#include "fake_kernel.h"\n'
-    includes += '#include "narrow_kernel.h"\n#include "uring.h"\n'
+    includes += '#include "fuzz.h"\n#include "narrow_kernel.h"\n#include "uring.h"\n'
     ffi.set_source(
         "_driver",
         includes + HOST + FUNCTIONS,
@@ -106,6 +110,7 @@ def make() -> cffi.FFI:
                 *sorted(ENGINE.glob("*.c")),
                 HERE / "fake_kernel.c",
                 HERE / "narrow_kernel.c",
+                *sorted(FUZZ.glob("fuzz*.c")),
             )
         ],
         extra_compile_args=options,
