@@ -3,7 +3,7 @@
 #
 # Boots a kernel that build.sh made, lets the suite do one thing and judges the log.
 #
-#   run.sh KERNEL CACHE test[:NAME] | bench | fuzz:EXECUTIONS:SEED
+#   run.sh KERNEL CACHE test[:NAME] | bench | fuzz:EXECUTIONS:SEED[:BATCH]
 #
 # The machine sees CACHE/root as its root and CACHE/disk.img as a disk; nothing else of
 # the host. SECONDS_MAX ends a machine that hangs. Exit 0: the suite passed and the

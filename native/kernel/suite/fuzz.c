@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -33,6 +34,8 @@ struct arena {
     char name[NAMES][16];
     char rest[ARENA / 2];
 };
+
+extern char __executable_start[], _end[];
 
 struct counts {
     volatile uint64_t runs, atoms, ends, misses, cancels, faults;
@@ -97,8 +100,18 @@ any_address(void)
     }
 }
 
+/* The fuzzer itself is not what it tests. */
+static bool
+is_ours(uint64_t value)
+{
+    const uint64_t near = 1 << 20;
+
+    return value + near >= (uintptr_t)__executable_start &&
+           value <= (uintptr_t)_end + near;
+}
+
 static uint64_t
-any_value(void)
+raw_value(void)
 {
     switch (below(8)) {
     case 0:
@@ -115,6 +128,14 @@ any_value(void)
     default:
         return any_address();
     }
+}
+
+static uint64_t
+any_value(void)
+{
+    uint64_t value = raw_value();
+
+    return is_ours(value) ? 0 : value;
 }
 
 /* Mostly what is allowed, but nothing that reaches other processes. */
@@ -279,8 +300,10 @@ batch(void *context)
     struct itimerval timer = {{0, 4000}, {0, 4000}};
     unsigned long *left = context;
 
-    for (int fd = 0; fd < 64; fd++)
+    check_fd = dup2(1, 63);
+    for (int fd = 0; fd < 63; fd++)
         close(fd);
+    device_forget();
     if (chdir("/tmp/fuzz") || setgroups(0, NULL) || setresgid(1000, 1000, 1000) ||
         setresuid(1000, 1000, 1000))
         return 1;
@@ -322,23 +345,43 @@ watch(int pid)
     return 1;
 }
 
+/* Memory with none on either side: what overflows it must not hit our own. */
+static void *
+guarded(size_t size)
+{
+    size_t guard = 1 << 20, pages = (size + 4095) & ~(size_t)4095;
+    char *all = mmap(NULL, pages + 2 * guard, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    CHECK(all != MAP_FAILED);
+    CHECK(!mprotect(all + guard, pages, PROT_READ | PROT_WRITE));
+    return all + guard;
+}
+
+/* Programs rename, remove and forbid: each batch has a file system of its own. */
+static void
+fresh_folder(void)
+{
+    umount2("/tmp/fuzz", MNT_DETACH);
+    CHECK(!mount("tmpfs", "/tmp/fuzz", "tmpfs", 0, "size=16m,mode=0777"));
+}
+
 int
-fuzz(unsigned long executions, unsigned long seed)
+fuzz(unsigned long executions, unsigned long seed, unsigned long first)
 {
     unsigned long left, last = 0;
     int result;
 
-    arena = mmap(NULL, sizeof(*arena), PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    arena = guarded(sizeof(*arena));
     counts =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    CHECK(arena != MAP_FAILED && counts != MAP_FAILED);
+    CHECK(counts != MAP_FAILED);
     CHECK(!ioctl(device(), SYSLET_IOC_INFO, &kernel));
     mkdir("/tmp/fuzz", 0777);
-    chmod("/tmp/fuzz", 0777);
-    for (unsigned long number = 0; counts->runs < executions; number++) {
+    for (unsigned long number = first; counts->runs < executions; number++) {
         state = (seed * 0x9e3779b97f4a7c15ull) ^ ((number + 1) * 0xbf58476d1ce4e5b9ull);
         left = executions - counts->runs;
+        fresh_folder();
         result = watch(child(batch, &left));
         /* Its own memory is fair game: a batch may crash, and the next one begins. */
         if (result && result != 128 + SIGSEGV && result != 128 + SIGBUS) {

@@ -50,16 +50,24 @@ run_tests(const char *only)
     return failed || !passed;
 }
 
-static int
-obey(const char *what, const char *first, const char *second)
+static unsigned long
+number(const char *word, unsigned long otherwise)
 {
+    return word ? strtoul(word, NULL, 0) : otherwise;
+}
+
+static int
+obey(char *const *words)
+{
+    const char *what = words[0] ? words[0] : "test";
+
     if (!strcmp(what, "bench"))
         return bench();
     if (!strcmp(what, "fuzz"))
-        return fuzz(first ? strtoul(first, NULL, 0) : 100000,
-                    second ? strtoul(second, NULL, 0) : 1);
+        return fuzz(number(words[1], 100000), number(words[1] ? words[2] : NULL, 1),
+                    number(words[1] && words[2] ? words[3] : NULL, 0));
     if (!strcmp(what, "test"))
-        return run_tests(first);
+        return run_tests(words[1]);
     printf("unknown: %s\n", what);
     return 2;
 }
@@ -101,7 +109,7 @@ be_init(void)
 {
     const char *disks[] = {"/dev/ubda", "/dev/vda"};
     static char line[4096];
-    char *words[3] = {0}, *save = NULL, *command;
+    char *words[5] = {0}, *save = NULL, *command;
     int fd;
 
     /* Names on the host's file system cannot be looked up without waiting. */
@@ -121,13 +129,13 @@ be_init(void)
     CHECK(fd >= 0 && read(fd, line, sizeof(line) - 1) > 0);
     close(fd);
     command = command_word(line);
-    for (int i = 0; i < 3 && command; i++)
+    for (int i = 0; i < 4 && command; i++)
         words[i] = strtok_r(i ? NULL : command, ":", &save);
     printf("suite: begins\n");
     fflush(stdout);
     /* In a child, so that whatever happens to it the machine is switched off. */
     if (!fork()) {
-        int result = obey(words[0] ? words[0] : "test", words[1], words[2]);
+        int result = obey(words);
 
         printf("suite: exit %d\n", result);
         fflush(stdout);
@@ -146,6 +154,5 @@ main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (getpid() == 1)
         be_init();
-    return obey(argc > 1 ? argv[1] : "test", argc > 2 ? argv[2] : NULL,
-                argc > 3 ? argv[3] : NULL);
+    return obey(argv + !!argc);
 }

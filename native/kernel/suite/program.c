@@ -48,18 +48,21 @@ run_begin(struct syslet_run *run, const struct syslet_uatom *first)
     run->pc = (uintptr_t)first;
 }
 
+static int device_fd = -1;
+
 int
 device(void)
 {
-    static int fd = -1;
-    static int owner;
+    if (device_fd < 0)
+        device_fd = open(SYSLET_DEVICE, O_RDWR | O_CLOEXEC);
+    CHECK(device_fd >= 0);
+    return device_fd;
+}
 
-    if (owner != getpid()) {
-        fd = open(SYSLET_DEVICE, O_RDWR | O_CLOEXEC);
-        CHECK(fd >= 0);
-        owner = getpid();
-    }
-    return fd;
+void
+device_forget(void)
+{
+    device_fd = -1;
 }
 
 int

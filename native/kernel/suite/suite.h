@@ -34,6 +34,9 @@
 _Noreturn void check_failed(const char *file, int line, const char *what, long long got,
                             long long wanted);
 
+/* Where they are reported; 1 unless a test needs that descriptor. */
+extern int check_fd;
+
 struct test {
     const char *name;
     void (*run)(void);
@@ -63,8 +66,10 @@ void run_begin(struct syslet_run *run, const struct syslet_uatom *first);
 int run_exec(struct syslet_run *run);
 /* Begins and runs a whole program in the caller. */
 int program_exec(struct program *program, struct syslet_run *run);
-/* The device, opened on first use in each process. */
+/* The device, opened on first use; children inherit it. */
 int device(void);
+/* After its descriptor was closed: it is opened anew. */
+void device_forget(void);
 
 /* ring.c: as much of an io_uring as the tests need, one thread per ring. */
 struct ring {
@@ -106,6 +111,7 @@ int reap(int pid);
 
 int run_tests(const char *only);
 int bench(void);
-int fuzz(unsigned long executions, unsigned long seed);
+/* Batches from `first` on: what a failed one needs to be repeated. */
+int fuzz(unsigned long executions, unsigned long seed, unsigned long first);
 
 #endif

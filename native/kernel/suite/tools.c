@@ -9,15 +9,17 @@
 
 #include "suite.h"
 
+int check_fd = 1;
+
 _Noreturn void
 check_failed(const char *file, int line, const char *what, long long got,
              long long wanted)
 {
-    printf("  %s:%d: %s", file, line, what);
     if (got != wanted)
-        printf(" is %lld, not %lld", got, wanted);
-    printf("\n");
-    fflush(stdout);
+        dprintf(check_fd, "  %s:%d: %s is %lld, not %lld\n", file, line, what, got,
+                wanted);
+    else
+        dprintf(check_fd, "  %s:%d: %s\n", file, line, what);
     _exit(1);
 }
 

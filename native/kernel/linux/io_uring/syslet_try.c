@@ -51,7 +51,7 @@ static bool file_has_server(const struct dentry *dentry)
 	return dentry->d_flags & DCACHE_OP_REVALIDATE;
 }
 
-/* Room for @len bytes at @buf, moved without waiting; -EAGAIN: none could be. */
+/* Moves up to @len bytes at *@pos; -EAGAIN: not one without waiting. */
 static ssize_t move_bytes(struct file *file, int rw, char __user *buf,
 			  size_t len, loff_t *pos)
 {
@@ -64,12 +64,14 @@ static ssize_t move_bytes(struct file *file, int rw, char __user *buf,
 		return ret;
 	if (rw == READ) {
 		ret = vfs_iter_read(file, &iter, pos, RWF_NOWAIT);
+		inc_syscr(current);
 		add_rchar(current, ret > 0 ? ret : 0);
 	} else {
 		if (!file_start_write_trylock(file))
 			return -EAGAIN;
 		ret = vfs_iter_write(file, &iter, pos, RWF_NOWAIT);
 		file_end_write(file);
+		inc_syscw(current);
 		add_wchar(current, ret > 0 ? ret : 0);
 	}
 	return ret == -EOPNOTSUPP ? -EAGAIN : ret;
@@ -165,6 +167,9 @@ static bool try_recv(unsigned long *args, unsigned int flags, long *ret)
 static bool try_send(struct syslet *s, unsigned long *args, unsigned int flags,
 		     long *ret)
 {
+	/* Connecting is part of this one, and cannot be taken up in the middle. */
+	if (flags & MSG_FASTOPEN)
+		return false;
 	*ret = __sys_sendto(args[0], (void __user *)args[1], args[2],
 			    flags | MSG_DONTWAIT,
 			    (struct sockaddr __user *)args[4], args[5]);
