@@ -1,6 +1,6 @@
 """A small web application: routes, JSON, a stream, static files, several processes.
 
-    python examples/web_app.py [folder] [port] [workers]
+python examples/web_app.py [folder] [port] [workers]
 """
 
 import asyncio

@@ -71,7 +71,7 @@ kinds = pytest.mark.parametrize("make", [events, results, flights, socket_calls]
 
 @pytest.fixture(autouse=True)
 def socket_calls_are_ours(request: pytest.FixtureRequest) -> None:
-    """asyncio's and uvloop's socket calls are coroutines, which are judged elsewhere."""
+    """asyncio's and uvloop's socket calls are coroutines, judged elsewhere."""
     chosen = getattr(request.node, "callspec", None)
     params = {} if chosen is None else chosen.params
     if params.get("make") is socket_calls and params.get("run") in FOREIGN:
