@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from . import ops
+from .atom_values import Address, Cell, Length, Memory, Param, address, length
 from .draft import Draft, Step
 from .flow import Placed
 from .nodes import Node, template
@@ -35,82 +36,19 @@ from .plan import Compiled, compile_draft, make_syslet
 from .program_format import (
     ARGS_MAX,
     FLAGS_ALL,
-    LIMITS,
     SKIP_TO_NEXT_ON_STOP,
     STOP_MASK,
     STOP_ON_NEGATIVE,
-    word,
 )
 
 if TYPE_CHECKING:
     from . import _native
 
+__all__ = ["END", "Atom", "Cell", "Memory", "Param", "address", "length", "program"]
+
 END: Final = -1
 
 _IOVEC_BYTES = 16
-_KINDS = ("int", "fd", "path", "readable", "writable")
-
-
-class Cell:
-    """A 64-bit value of the flight, `initial` when it starts.
-
-    Raises ValueError for a number that does not fit.
-    """
-
-    def __init__(self, initial: int = 0) -> None:
-        self.initial = word(initial)
-
-
-class Memory:
-    """New memory of `size` bytes; as a result, the bytes read into it.
-
-    Raises ValueError for a size below 1 or above HEAP_BYTES_MAX, 1 GiB.
-    """
-
-    def __init__(self, size: int) -> None:
-        if not 0 < size <= LIMITS["HEAP_BYTES_MAX"]:
-            raise ValueError(f"memory has 1 to {LIMITS['HEAP_BYTES_MAX']} bytes")
-        self.size = size
-
-
-class Param:
-    """An argument: int, fd, path, readable or writable.
-
-    The kind follows from where it is used if it is not given. Memory is passed by its
-    address; `length(param)` is how many bytes it has.
-    """
-
-    def __init__(self, name: str, kind: str = "") -> None:
-        if kind and kind not in _KINDS:
-            raise ValueError(f"a parameter is one of {', '.join(_KINDS)}, not {kind!r}")
-        self.name = name
-        self.kind = kind
-
-
-class Address:
-    """The address of a cell; made by `address`."""
-
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
-
-
-class Length:
-    """The bytes a memory parameter has; made by `length`."""
-
-    def __init__(self, param: Param) -> None:
-        self.param = param
-
-
-def address(cell: Cell) -> Address:
-    """The address of a cell, for calls that read or write one."""
-    if not isinstance(cell, Cell):
-        raise TypeError(f"only cells have an address here, not {cell!r}")
-    return Address(cell)
-
-
-def length(param: Param) -> Length:
-    """How many bytes the argument of a memory parameter has."""
-    return Length(param)
 
 
 class Atom:

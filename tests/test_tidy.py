@@ -49,6 +49,7 @@ LAYERS = (
     "methods_files methods_net",
     "methods",
     "plan",
+    "atom_values",
     "atoms calls memory",
     "language",
     "files_copy files_direct files_locks",
