@@ -76,6 +76,11 @@ class Source:
         self.known: dict[str, Known] = {}
         self.flights: Flights = BENEATH
 
+    @property
+    def place(self) -> int | None:
+        """The folder of all paths; None: ask `enter`."""
+        return AT_FDCWD
+
     async def enter(self, path: str) -> tuple[int, str, bool]:
         """The folder of a path, the rest of it, and whether that fd is the caller's."""
         return AT_FDCWD, path, False
@@ -191,9 +196,12 @@ class FileResponse(StreamResponse):
             head, start, count = self._decided(request, known)
         if request._connection.is_tls:
             return await self._copy(request, known, head, start, count)
-        await wire.flush()
-        source = self._source
-        folder, rest, is_own = await source.enter(known.path)
+        if not wire.has_sent_all:
+            await wire.flush()
+        source, rest, is_own = self._source, known.path, False
+        folder = source.place
+        if folder is None:
+            folder, rest, is_own = await source.enter(rest)
         more = _MSG_MORE if count else 0
         try:
             code: int = await wire.fly(

@@ -74,6 +74,11 @@ class Folder(Source):
             os.close(fd)
         self.known.clear()
 
+    @property
+    def place(self) -> int | None:
+        """As Source: only a folder that is open, with openat2, is one for all."""
+        return self._fd if self._fd >= 0 and self.flights is BENEATH else None
+
     async def enter(self, path: str) -> tuple[int, str, bool]:
         """As Source; without openat2 one step after the other, and no links at all."""
         if self._fd < 0:
@@ -106,7 +111,9 @@ class Folder(Source):
 
     async def respond(self, request: Request) -> StreamResponse:
         """The handler of everything below the prefix."""
-        path = self.path_of(request)
+        path = request.path[len(self.prefix) :]
+        if path not in self.known or "%" in path:  # else nothing in it was escaped
+            path = self.path_of(request)
         if path in self.known:
             return FileResponse(path, headers=self._headers, _source=self)
         if not path or path.endswith("/"):
@@ -123,8 +130,6 @@ class Folder(Source):
     def path_of(self, request: Request) -> str:
         """The path below the folder. Raises HTTPNotFound for one that is none."""
         raw = request.path[len(self.prefix) :]
-        if raw in self.known and "%" not in raw:
-            return raw
         data = unquote_to_bytes(raw)
         if b"\0" in data:
             raise HTTPNotFound()
