@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _EAGER = sys.version_info >= (3, 12)
 _eager: Any = functools.partial(cast(Any, asyncio.Task), eager_start=True)
 _UNREAD_MAX = 1 << 16  # of a body that its handler left: read to keep the connection
+_FRESH_S = 1.0  # what a connection without a request has when the server stops
 _LINGER_MAX = 1 << 20  # bytes that are thrown away before a connection is closed
 
 
@@ -48,6 +49,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_driving",
+        "_is_fresh",
         "_life",
         "_peer_ended",
         "_task",
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._driving = False
         self._thrown_away = 0
         self._peer_ended = False
+        self._is_fresh = True  # nothing was answered yet
 
     # The transport.
 
@@ -254,6 +257,7 @@ class Connection(asyncio.Protocol):
         """The response has been sent, or never will be."""
         self.current = self._task = None
         request.is_answered = True
+        self._is_fresh = False
         parser = self.parser
         if self.server.access_log is not None:
             self.server.log(self, request, response)
@@ -293,10 +297,18 @@ class Connection(asyncio.Protocol):
     # The end.
 
     def close(self) -> None:
-        """Let what runs be answered, and end the connection then; at once if idle."""
+        """Let what runs be answered, and end the connection then; at once if idle.
+
+        A client that has just connected is about to ask, and cannot know that it should
+        ask again elsewhere: it has a moment.
+        """
         parser = self.parser
         is_idle = self.current is None and not parser.queue and not parser.unparsed
-        if is_idle and parser.stage is Stage.BETWEEN:
+        if not is_idle or parser.stage is not Stage.BETWEEN:
+            return
+        if self._is_fresh:
+            self.read_by = min(self.read_by, self.server.now + _FRESH_S)
+        else:
             self._life = Life.LAST
             self.wire.transport.close()
 

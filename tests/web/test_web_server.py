@@ -74,6 +74,36 @@ async def stopped_while(request: str, grace_s: float) -> tuple[Any, float]:
     return await asking, took
 
 
+@pytest.mark.parametrize("asks", [True, False])
+def test_who_has_just_connected_has_a_moment(asks: bool) -> None:
+    """A client may ask on a connection that the server took before it was stopped."""
+
+    async def main() -> Any:
+        app = made()
+        stopping = asyncio.Event()
+
+        async def note(app: web.Application) -> None:
+            stopping.set()
+
+        app.on_shutdown.append(note)
+        server: Any = web.Server(app)
+        sockets = web.listen("127.0.0.1", 0)
+        await server.start(sockets)
+        with Client(sockets[0].getsockname()[1]) as conn:
+            while not server.connections:
+                await asyncio.sleep(0)
+            end = asyncio.create_task(server.stop(10))
+            await stopping.wait()
+            await asyncio.sleep(0)
+            if asks:
+                answer = await asyncio.to_thread(conn.get, "/")
+                assert answer.headers["connection"] == "close"
+                return answer.body, await asyncio.to_thread(conn.is_closed), await end
+            return b"", await asyncio.to_thread(conn.is_closed), await end
+
+    assert syslet_loop.run(main()) == (b"hello" if asks else b"", True, None)
+
+
 def test_requests_that_run_are_finished() -> None:
     found, took = syslet_loop.run(stopped_while("/slow?s=0.2", 10))
     assert found == (200, "close")
