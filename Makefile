@@ -11,7 +11,7 @@ NATIVE = $(shell find native tests/engine tests/fuzz \( -name '*.[ch]' -o -name 
 REQUIRES = $(RUN) -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", \
            "rb")); print(*project["project"]["optional-dependencies"][sys.argv[1]], \
            sep="\n")'
-C_FILES = $$(find native tests benchmarks -name '*.[ch]')
+C_FILES = $$(find native tests benchmarks examples -name '*.[ch]')
 
 .PHONY: help demo test suites frameworks check format bench plots docs wheel wheel-test
 .PHONY: san soak fuzz reliability kernels clean
@@ -19,7 +19,7 @@ C_FILES = $$(find native tests benchmarks -name '*.[ch]')
 .DELETE_ON_ERROR:
 
 help:            ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile native/abi/library.mk
 
 # One virtual environment; a stamp in it for each set of packages.
 
@@ -168,8 +168,11 @@ reliability: $(VENV)/built   ## many connections, FIFOs, resets and cancellation
 kernels: $(VENV)/built    ## the loop on other kernels of Debian's archive, in QEMU
 	$(RUN) -m tests.kernels.run
 
+include native/abi/library.mk
+
 clean:           ## remove everything that was made here
-	rm -rf $(VENV) build dist docs/_build *.egg-info syslet_loop/*.so syslet_loop/_memory.c
+	rm -rf $(VENV) build dist docs/_build *.egg-info syslet_loop/*.so
+	rm -rf syslet_loop/_abi.c syslet_loop/_memory.c
 	rm -rf tests/engine/_driver*.so tests/engine/_driver*.c tests/engine/_driver*.o
 	rm -rf .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

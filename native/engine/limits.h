@@ -52,6 +52,14 @@ enum {
     /* A transfer above this, or a call that blocks, runs without the host's lock. */
     LOCKED_BYTES_MAX = 1 << 18,
 
+    /* libsyslet (native/abi): atoms run in the caller before the rest goes to a thread;
+     * syslets pending at once, then EAGAIN; threads, then they wait for one; of these,
+     * threads started as syslets come, more when the queue stands still. */
+    HERE_ATOMS_MAX = 1 << 14,
+    PENDING_MAX = 1 << 16,
+    THREADS_MAX = 1024,
+    THREADS_EAGER = 16,
+
     /* Spans of one trace that nobody has read; more are counted and dropped. */
     TRACE_SPANS_MAX = 1 << 20,
 

@@ -1,0 +1,1 @@
+"""Tests of the announced interface: libsyslet and syslet_loop.abi."""
