@@ -44,5 +44,5 @@ setup(
             **options(),
         )
     ],
-    cffi_modules=["native/abi/memory_build.py:ffi"],
+    cffi_modules=["native/abi/memory_build.py:ffi", "native/abi/abi_build.py:ffi"],
 )

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from asyncio import events
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _native, trace
@@ -124,6 +125,7 @@ class EventLoop(Connections, Executors, Processes, _Base):
     __slots__ = (
         "_asyncgens",
         "_asyncgens_shutdown_called",
+        "_at_close",
         "_backend_wanted",
         "_bounds",
         "_children",
@@ -155,6 +157,7 @@ class EventLoop(Connections, Executors, Processes, _Base):
         self._bounds = chosen_bounds()
         self._listeners: dict[Any, _native.Listener] = {}
         self._children: dict[int, Any] = {}
+        self._at_close: set[Callable[[asyncio.AbstractEventLoop], None]] = set()
         super().__init__(Readers(self))
 
     # The engine.
@@ -250,6 +253,10 @@ class EventLoop(Connections, Executors, Processes, _Base):
             if self._stopping:
                 return
 
+    def at_close(self, close: Callable[[asyncio.AbstractEventLoop], None]) -> None:
+        """Have `close(loop)` called when this loop is closed, before anything else."""
+        self._at_close.add(close)
+
     def close(self) -> None:
         """Cancel what is in the air, wait until it has landed, and close the loop.
 
@@ -257,6 +264,9 @@ class EventLoop(Connections, Executors, Processes, _Base):
         were started in another thread.
         """
         engine = self._engine
+        if not self.is_running():
+            while self._at_close:
+                self._at_close.pop()(self)
         if engine is not None and not self.is_running() and not self.is_closed():
             engine.close()
             trace.finish(engine)
