@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import resource
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -19,10 +19,11 @@ from typing import Any
 
 from syslet_loop import calls, syslet
 from syslet_loop.language import ASYNC
+from tests.reliability.server import SPARE_FDS, raise_fd_limit
 from tests.soak.servers import EchoProtocol, Failures, reset
 
 PATIENCE_S = 120
-SPARE_FDS = 200
+ROOT = Path(__file__).parents[2]
 
 
 def rss() -> int:
@@ -52,20 +53,6 @@ async def serve(protocol: Callable[[], Any]) -> tuple[Any, tuple[str, int]]:
 # Many connections.
 
 
-def raise_fd_limit(wanted: int) -> int:
-    """As many descriptors as are wanted, or as the hard limit allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if wanted <= soft or soft == resource.RLIM_INFINITY:
-        return wanted
-    for limits in ((wanted, max(wanted, hard)), (hard, hard)):
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        except (OSError, ValueError):
-            continue  # only root raises the hard one
-        return min(wanted, limits[0])
-    return soft
-
-
 class Client(asyncio.Protocol):
     """Counts what comes back."""
 
@@ -85,10 +72,35 @@ class Client(asyncio.Protocol):
 
 async def connections(count: int = 10_000) -> str:
     """So many connections at once, each of which still echoes when all are open."""
+    count = min(count, raise_fd_limit(count + SPARE_FDS) - SPARE_FDS)
+    pipe = asyncio.subprocess.PIPE
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.reliability.server", str(count)),
+        stdin=pipe,
+        stdout=pipe,
+        cwd=ROOT,
+    )
+    assert server.stdin is not None and server.stdout is not None
+    address = "127.0.0.1", int(await server.stdout.readline())
+    start = time.monotonic()
+    clients = await _connect(address, count)
+    await _echo(clients)
+    for client in clients:
+        client.transport.close()
+    ends = await asyncio.wait_for(
+        asyncio.gather(*(client.lost for client in clients)), PATIENCE_S
+    )
+    assert not any(ends), "a connection ended with an error"
+    server.stdin.close()
+    most = int(await asyncio.wait_for(server.stdout.read(), PATIENCE_S))
+    assert await server.wait() == 0
+    assert most == count, most
+    seconds = time.monotonic() - start
+    return f"{count} open at once, each of which echoed, {seconds:.1f} s"
+
+
+async def _connect(address: tuple[str, int], count: int) -> list[Client]:
     loop = asyncio.get_running_loop()
-    count = min(count, (raise_fd_limit(2 * count + SPARE_FDS) - SPARE_FDS) // 2)
-    server, address = await serve(EchoProtocol)
-    before, start = rss(), time.monotonic()
     clients: list[Client] = []
     while len(clients) < count:
         some = min(200, count - len(clients))
@@ -96,6 +108,10 @@ async def connections(count: int = 10_000) -> str:
             *(loop.create_connection(Client, *address) for _ in range(some))
         )
         clients += [client for _, client in made]
+    return clients
+
+
+async def _echo(clients: list[Client]) -> None:
     for number, client in enumerate(clients):
         client.transport.write(number.to_bytes(8, "big") * 100)
     async with asyncio.timeout(PATIENCE_S):
@@ -103,19 +119,6 @@ async def connections(count: int = 10_000) -> str:
             await asyncio.sleep(0.01)
     for number, client in enumerate(clients):
         assert client.received == number.to_bytes(8, "big") * 100, number
-    grown = rss() - before
-    for client in clients:
-        client.transport.close()
-    ends = await asyncio.wait_for(
-        asyncio.gather(*(client.lost for client in clients)), PATIENCE_S
-    )
-    assert not any(ends), "a connection ended with an error"
-    server.close()
-    while descriptors() > SPARE_FDS:
-        await asyncio.sleep(0.001)  # the server's ends
-    seconds = time.monotonic() - start
-    each = grown / count / 2
-    return f"{count} open at once, {each:.0f} bytes of RSS per end, {seconds:.1f} s"
 
 
 # FIFOs that nobody opens.
