@@ -57,5 +57,5 @@ syslet_loop.run(main())
 def test_it_sees_and_cancels_tasks(backend: str) -> None:
     script = "import warnings\nwarnings.simplefilter('ignore')\n" + SCRIPT
     done = in_process(script, backend, PYTHONWARNINGS="ignore")
-    assert done.stdout.startswith("cancelled\n"), done.stderr
+    assert "cancelled" in done.stdout, done.stderr  # its threads print as well
     assert done.returncode == 0, done.stderr
