@@ -92,7 +92,8 @@ static int read_args(const struct syslet_uatom *atom, int nr_args,
 {
 	int i;
 
-	memset(args, 0, 6 * sizeof(*args));
+	/* What the atom does not give is 0, not the last atom's. */
+	args[0] = args[1] = args[2] = args[3] = args[4] = args[5] = 0;
 	if (!nr_args)
 		return 0;
 	for (i = 1; i < nr_args; i++)
@@ -198,7 +199,8 @@ static int syslet_retire(struct syslet *s, const struct syslet_uatom *atom,
 	run->done = 0;
 	run->executed++;
 	s->last_flags = atom->flags;
-	if (!syslet_stops(atom->flags, ret))
+	if (!(atom->flags & SYSLET_STOP_MASK) ||
+	    !syslet_stops(atom->flags, ret))
 		run->pc = atom->next;
 	else if (atom->flags & SYSLET_SKIP_TO_NEXT_ON_STOP)
 		run->pc += sizeof(*atom);
@@ -218,33 +220,32 @@ static int syslet_retire(struct syslet *s, const struct syslet_uatom *atom,
 
 static int syslet_step(struct syslet *s)
 {
-	struct syslet_uatom atom;
-	unsigned long args[6];
+	struct syslet_uatom *atom = &s->atom;
 	int nr_args;
 	long ret;
 	int err;
 
-	err = read_atom(s->run.pc, &atom, &nr_args);
+	err = read_atom(s->run.pc, atom, &nr_args);
 	if (err)
 		return err;
-	if (atom.flags & ~SYSLET_FLAGS_MASK)
+	if (atom->flags & ~SYSLET_FLAGS_MASK)
 		return -EINVAL;
-	err = read_args(&atom, nr_args, args);
+	err = read_args(atom, nr_args, s->args);
 	if (err)
 		return err;
-	if (atom.flags & SYSLET_EMIT) {
+	if (atom->flags & SYSLET_EMIT) {
 		err = emit_reserve(s);
 		if (err)
 			return err;
 	}
-	if (atom.nr == SYSLET_NR_UMEM_ADD) {
-		ret = umem_add(args[0], args[1]);
+	if (atom->nr == SYSLET_NR_UMEM_ADD) {
+		ret = umem_add(s->args[0], s->args[1]);
 	} else {
-		err = syslet_call(s, atom.nr, atom.flags, args, &ret);
+		err = syslet_call(s, atom->nr, atom->flags, s->args, &ret);
 		if (err)
 			return err;
 	}
-	return syslet_retire(s, &atom, ret);
+	return syslet_retire(s, atom, ret);
 }
 
 /* Between two atoms: may the program go on, here and now? */

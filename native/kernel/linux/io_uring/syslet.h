@@ -67,6 +67,12 @@ struct syslet {
 	u32 last_flags;
 	/* Atoms this entry may execute before a worker takes over. */
 	u32 inline_left;
+	/*
+	 * The atom that is executed. Here and not on the stack of a function,
+	 * so that a hardened kernel clears it once in a run.
+	 */
+	struct syslet_uatom atom;
+	unsigned long args[6];
 	/* A SYNC atom would wait: the run goes back to the caller instead. */
 	bool sync_miss;
 #ifndef CONFIG_UML

@@ -256,10 +256,10 @@ static void syslet_forward(struct syslet *s, long ret)
 		send_sig(sig, s->req->task, 0);
 }
 
-/* Makes a call that may wait; *ret is its result if 0 is returned. */
-static int syslet_wait(struct syslet *s, u32 nr, unsigned long *args, long *ret)
+/* A call gave the error @got: it is the result, or the call is made again. */
+static noinline int syslet_again(struct syslet *s, u32 nr, unsigned long *args,
+				 long got, long *ret)
 {
-	long got = syslet_dispatch(s, nr, args);
 	int err;
 
 	while (was_interrupted(nr, got)) {
@@ -284,6 +284,15 @@ static int syslet_wait(struct syslet *s, u32 nr, unsigned long *args, long *ret)
 		syslet_forward(s, got);
 	*ret = got;
 	return 0;
+}
+
+/* Makes a call that may wait; *ret is its result if 0 is returned. */
+static int syslet_wait(struct syslet *s, u32 nr, unsigned long *args, long *ret)
+{
+	*ret = syslet_dispatch(s, nr, args);
+	if (likely(*ret >= 0))
+		return 0;
+	return syslet_again(s, nr, args, *ret, ret);
 }
 
 /* An io_uring_enter() may be using the ring without holding a reference. */
@@ -339,8 +348,11 @@ int syslet_call(struct syslet *s, u32 nr, u32 flags, unsigned long *args,
 	bool may_wait = s->mode == SYSLET_CALLER || s->mode == SYSLET_WORKER;
 	int err;
 
-	if (kind == SYSLET_REFUSED)
+	if (unlikely(kind == SYSLET_REFUSED))
 		return nr < __NR_syscalls ? -EPERM : -ENOSYS;
+	/* The caller may sleep, so there is nothing to decide. */
+	if (s->mode == SYSLET_CALLER && likely(!s->run.done))
+		return syslet_wait(s, nr, args, ret);
 	if (kind == SYSLET_OWN_THREAD && s->mode == SYSLET_WORKER)
 		return -EPERM;
 	if (syslet_closes_ring(s, kind, args))
