@@ -354,7 +354,7 @@ collect_inbox(struct engine *engine)
 void
 engine_push(struct engine *engine, uint32_t least)
 {
-    if (engine->backend->push != NULL) {
+    if (engine->backend->push != NULL && !engine_is_forked(engine)) {
         engine->backend->push(engine, least);
     }
 }

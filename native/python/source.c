@@ -140,6 +140,19 @@ source_gather(struct source *source)
     Py_INCREF(source->object);
 }
 
+static int
+flush(struct source *source)
+{
+    int res = source->kind->flush(source);
+    if (UNLIKELY(res < 0) && !exception_is_fatal()) {
+        PyObject *exception = exception_take();
+        PyObject *args[] = {source->core->loop, source->object, exception};
+        res = report("source_failed", args, 3);
+        Py_DECREF(exception);
+    }
+    return res;
+}
+
 /* One that fails fatally does not keep the others from their turn. */
 int
 sources_settle(struct core *core)
@@ -151,7 +164,7 @@ sources_settle(struct core *core)
         struct source *source = core->gathered_first;
         core->gathered_first = source->next_gathered;
         source->gathered = false;
-        if (source->kind->flush(source) < 0) {
+        if (flush(source) < 0) {
             Py_XSETREF(fatal, exception_take());
         }
         Py_DECREF(source->object);

@@ -35,7 +35,8 @@ stream_ready(struct source *source, uint32_t events)
         context_run(base->read_context, stream_read_ready, base) < 0) {
         return transport_not_handled(base, events & (POLLOUT | POLLHUP | POLLERR));
     }
-    if (self->chunks_count > 0 && (events & (POLLOUT | POLLHUP | POLLERR))) {
+    if ((self->chunks_count > 0 || base->place == TRANSPORT_CLOSING) &&
+        (events & (POLLOUT | POLLHUP | POLLERR))) {
         PyObject *context = base->write_context;
         return context_run(context != NULL ? context : base->read_context,
                            stream_write_ready, base);

@@ -42,7 +42,7 @@ bool
 stream_may_gather(struct stream *self, Py_ssize_t size, bool copied)
 {
     struct core *core = loop_core(self->base.loop);
-    if (!core->in_entry) {
+    if (!core->in_entry || core->forked) {
         return false;
     }
     core->writes += !core->in_source;
@@ -53,8 +53,8 @@ stream_may_gather(struct stream *self, Py_ssize_t size, bool copied)
         note_write(self, core->entries);
     }
     return (self->gathering || (core->busy && !core->in_source)) &&
-           self->chunks_count == 0 && size <= GATHER_BYTES && size <= self->base.high &&
-           !core->forked;
+           self->base.place == TRANSPORT_OPEN && self->chunks_count == 0 &&
+           size <= GATHER_BYTES && size <= self->base.high;
 }
 
 int
@@ -66,6 +66,10 @@ stream_gathered(struct stream *self)
         if (context == NULL) {
             stream_forget_chunks(self);
             return -1;
+        }
+        if (base->place != TRANSPORT_OPEN || self->eof || self->empty_waiter != NULL) {
+            Py_DECREF(context); /* the collector ran, and somebody waits for the end */
+            return transport_is_lost(base) ? 0 : transport_want_write(base);
         }
         base->gathers = true; /* first: the end of the other context may run any code */
         Py_XSETREF(base->write_context, context);
@@ -115,7 +119,8 @@ stream_settle(struct transport *base)
     if (self->gathering) {
         learn(self);
     }
-    self->send_error = stream_send_chunks(self) < 0 ? errno : 0;
+    bool failed = self->chunks_count > 0 && stream_send_chunks(self) < 0;
+    self->send_error = failed ? errno : 0;
     if (LIKELY(self->chunks_count == 0)) {
         transport_hold(base);
         return 0;

@@ -135,6 +135,10 @@ receive_failed(struct stream *self)
         return -EAGAIN;
     }
     PyErr_SetFromErrno(PyExc_OSError);
+    if (self->base
+            .gathers) { /* it cannot be sent any more; that would hide this error */
+        stream_forget_chunks(self);
+    }
     return read_failed(self, "Fatal read error on socket transport");
 }
 

@@ -277,8 +277,11 @@ tick(struct core *core)
         return -1;
     }
     note_writes(core);
-    if (run_ready(core) < 0 ||
-        (core->gathered_first != NULL && sources_settle(core) < 0)) {
+    int res = run_ready(core);
+    if (core->gathered_first != NULL && sources_settle(core) < 0) {
+        res = -1;
+    }
+    if (res < 0) {
         return -1;
     }
     /* Callbacks in C never let the interpreter look for signals. */

@@ -241,6 +241,9 @@ get_sock(struct transport *self, void *closure)
     if (self->place == TRANSPORT_CLOSED) {
         Py_RETURN_NONE;
     }
+    if (transport_settle(self) < 0) {
+        return NULL;
+    }
     return Py_XNewRef(transport_socket(self));
 }
 
@@ -248,6 +251,9 @@ static PyObject *
 get_sock_fd(struct transport *self, void *closure)
 {
     (void)closure;
+    if (transport_settle(self) < 0) {
+        return NULL;
+    }
     return PyLong_FromLong(self->source.fd);
 }
 
