@@ -14,6 +14,26 @@ SANITIZERS = os.environ.get("SYSLET_SANITIZE", "")
 NATIVE = Path("native")  # setup.py runs at the root of the sources
 SOURCES = sorted(NATIVE.glob("abi/*.c")) + sorted(NATIVE.glob("engine/*.c"))
 
+# What the header has not: it shows one layout at a time.
+VERSION_3 = """
+    struct syslet_uatom_v3 {
+        unsigned long flags; unsigned long nr; long *ret_ptr;
+        struct syslet_uatom_v3 *next; unsigned long *arg_ptr[6]; void *private;
+    };
+    struct async_head_user_v3 {
+        unsigned long kernel_ring_idx; unsigned long user_ring_idx;
+        struct syslet_uatom_v3 **completion_ring; unsigned long ring_size_bytes;
+        unsigned long head_stack; unsigned long head_eip;
+        unsigned long new_thread_stack; unsigned long new_thread_eip;
+    };
+    void *async_exec_v3(void *, void *);
+    long async_wait_v3(unsigned long, unsigned long, void *);
+    long async_register_v3(void *, unsigned long);
+    long async_unregister_v3(void *, unsigned long);
+    long async_thread_v3(void *, void *);
+    long syslet_cancel_v3(void *, void *);
+    """
+
 ffi = FFI()
 ffi.cdef(
     """
@@ -52,22 +72,9 @@ ffi.cdef(
     long async_thread(void *, struct async_head_user *);
     long syslet_cancel(struct syslet_uatom *, struct async_head_user *);
 
-    struct syslet_uatom_v3 {
-        unsigned long flags; unsigned long nr; long *ret_ptr;
-        struct syslet_uatom_v3 *next; unsigned long *arg_ptr[6]; void *private;
-    };
-    struct async_head_user_v3 {
-        unsigned long kernel_ring_idx; unsigned long user_ring_idx;
-        struct syslet_uatom_v3 **completion_ring; unsigned long ring_size_bytes;
-        unsigned long head_stack; unsigned long head_eip;
-        unsigned long new_thread_stack; unsigned long new_thread_eip;
-    };
-    void *async_exec_v3(void *, void *);
-    long async_wait_v3(unsigned long, unsigned long, void *);
-    long async_register_v3(void *, unsigned long);
-    long async_unregister_v3(void *, unsigned long);
-    long async_thread_v3(void *, void *);
-    long syslet_cancel_v3(void *, void *);
+    """
+    + VERSION_3
+    + """
 
     long umem_add(unsigned long *, unsigned long);
     long syslet_threads_max(long);
@@ -107,23 +114,8 @@ ffi.set_source(
     #include "native/abi/syslet.h"
     #include "native/abi/hub.h"
 
-    struct syslet_uatom_v3 {
-        unsigned long flags; unsigned long nr; long *ret_ptr;
-        struct syslet_uatom_v3 *next; unsigned long *arg_ptr[6]; void *private;
-    };
-    struct async_head_user_v3 {
-        unsigned long kernel_ring_idx; unsigned long user_ring_idx;
-        struct syslet_uatom_v3 **completion_ring; unsigned long ring_size_bytes;
-        unsigned long head_stack; unsigned long head_eip;
-        unsigned long new_thread_stack; unsigned long new_thread_eip;
-    };
-    void *async_exec_v3(void *, void *);
-    long async_wait_v3(unsigned long, unsigned long, void *);
-    long async_register_v3(void *, unsigned long);
-    long async_unregister_v3(void *, unsigned long);
-    long async_thread_v3(void *, void *);
-    long syslet_cancel_v3(void *, void *);
-    """,
+    """
+    + VERSION_3,
     sources=[str(path) for path in SOURCES],
     include_dirs=["."],
     depends=[str(path) for path in sorted(NATIVE.rglob("*.h"))],
