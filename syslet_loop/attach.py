@@ -153,7 +153,7 @@ def flying(loop: asyncio.AbstractEventLoop) -> int:
     else:
         found = _attachment_of(loop)
         engine = None if found is None else found.engine
-    return 0 if engine is None else engine.stats()["flying"]
+    return 0 if engine is None else engine.flying
 
 
 async def with_timeout(flight: Awaitable[_T], seconds: float) -> _T:

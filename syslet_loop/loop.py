@@ -24,6 +24,7 @@ from .connections import Connections
 from .executors import Executors
 from .processes import Processes
 from .settings import BACKEND, chosen_backend, chosen_bounds
+from .stats import Stats, stats_of
 
 if sys.version_info < (3, 12):
     # Later asyncio does it: what a child is signalled is not told to the parent.
@@ -57,7 +58,7 @@ def retire(engine: _native.Engine) -> None:
 
     Raises RuntimeError if flights that it launched are still in the air.
     """
-    if engine.stats()["flying"]:
+    if engine.flying:
         raise RuntimeError(
             "this loop has flights in the air that were started in another thread; "
             "a loop moves to another thread only when all have landed"
@@ -204,16 +205,12 @@ class EventLoop(Connections, Executors, Processes, _Base):
         """
         return (self._engine or self.engine).backend
 
-    def stats(self) -> dict[str, int]:
-        """Counters since the engine was made, by name.
+    def stats(self) -> Stats:
+        """Counters since the engine was made, and what is in the air: see `Stats`.
 
-        `atoms` executed; `inlined`, `to_ring`, `to_worker`, the three ways they took;
-        `enters`, `submitted`, `completed`, `overflows`, the ring's traffic; `launched`,
-        `landed` flights and those `flying` now; `workers`, threads there are;
-        `budget_cuts`, flights that had to wait for their next turn. May be called from
-        any thread once the loop has an engine.
+        May be called from any thread once the loop has an engine.
         """
-        return (self._engine or self.engine).stats()
+        return stats_of(self._engine or self.engine)
 
     # Running and closing.
 

@@ -35,7 +35,7 @@ class Outcome:
 def _stats() -> dict[str, int]:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, EventLoop)
-    return loop.stats()
+    return loop.engine.stats()
 
 
 def _must_have_grown(

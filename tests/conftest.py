@@ -1,12 +1,16 @@
 """What all tests share: the leak gate.
 
-After each test the process has the descriptors and threads it had before, and every
-engine that was made has been closed, which an engine refuses while a flight or a lease
-is left. Nothing here makes loops; tests/loop/conftest.py does.
+After each test the process has the descriptors and threads it had before; every
+engine that was made has been closed, which an engine refuses while a flight is left;
+every call of a syslet is gone, and with it what was lent to it; and the resident memory
+has not grown by more than an allocator may keep. Nothing here makes loops;
+tests/loop/conftest.py does.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import os
 import threading
@@ -19,6 +23,8 @@ import pytest
 
 from syslet_loop import _native, attach, loop
 
+KEPT_BYTES = 48 << 20  # what imports, caches and arenas of one test may add for good
+SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")  # it keeps what was freed
 ENDING_S = 10.0  # on a busy machine; threads end a moment after they were told to
 
 
@@ -49,6 +55,20 @@ def threads() -> dict[str, str]:
     return {n: name for n, name in found.items() if not name.startswith("iou-")}
 
 
+def resident() -> int:
+    """Bytes of memory that this process has in use."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_of_need() -> int:
+    """The same without what the allocator keeps for later."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+    return resident()
+
+
 def wait_for_threads(before: dict[str, str]) -> dict[str, str]:
     """Those that did not end in time."""
     end = time.monotonic() + ENDING_S
@@ -73,12 +93,18 @@ def nothing_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(loop, "new_engine", noted)
     monkeypatch.setattr(attach, "new_engine", noted)
     threads_before, before = threads(), descriptors()
+    runs_before, memory_before = _native.runs(), resident()
     yield
-    if descriptors().keys() != before.keys():
+    if descriptors().keys() != before.keys() or _native.runs() != runs_before:
         gc.collect()
     after = descriptors()
     assert after.keys() == before.keys(), f"descriptors: {before} became {after}"
     alive = [engine for ref in engines if (engine := ref()) is not None]
     assert all(engine.closed for engine in alive), "an engine was left open"
+    runs = _native.runs() - runs_before
+    assert runs <= 0, f"{runs} calls of syslets are left, with what was lent to them"
+    if resident() - memory_before > KEPT_BYTES and not SANITIZED:
+        grown = resident_of_need() - memory_before
+        assert grown <= KEPT_BYTES, f"resident memory grew by {grown} bytes"
     left = wait_for_threads(threads_before)
     assert not left, f"threads left: {left} {threading.enumerate()}"

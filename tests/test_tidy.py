@@ -38,7 +38,7 @@ HEADS = {
 # Lowest first; a file imports from lines above its own, or from its own line.
 LAYERS = (
     "op_words ops program_format reports trace",
-    "operands settings",
+    "operands settings stats",
     "annotations structs",
     "draft",
     "recorder flow nodes errors",

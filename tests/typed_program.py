@@ -46,7 +46,7 @@ async def main() -> int:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, syslet_loop.EventLoop)
     backend: str = loop.backend
-    counts: dict[str, int] = loop.stats()
+    counts: dict[str, int] = loop.stats()["misses"]
     await read_file("/proc/version")
     async for path, data in read_file.map(["/proc/uptime"], limit=10, ordered=True):
         print(path, data)

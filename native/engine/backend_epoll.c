@@ -235,6 +235,7 @@ epoll_event(struct engine *engine, const struct epoll_event *event, bool *watche
         *watched = true;
         return;
     case TAG_INBOX:
+        engine->stats.wakeups += 1;
         engine_drain_inbox(engine);
         return;
     case TAG_POLL:
@@ -276,6 +277,7 @@ epoll_wait_turn(struct engine *engine, int64_t timeout_ns, bool *watched)
         timeout_ns = RING_RETRY_NS; /* the set took no more: soon again */
     }
     if (timeout_ns != 0) {
+        engine->stats.waits += 1;
         engine_lock_release(engine);
     }
     int64_t res = wait_for_events(engine, events, timeout_ns);

@@ -278,8 +278,8 @@ uring_push(struct engine *engine, uint32_t least)
     }
 }
 
-/* A poll that has ended is armed again, unless it failed: then the host's own call on
- * the descriptor tells what is wrong. */
+/* A poll that has ended is armed again, also for lack of memory, unless it failed: then
+ * the host's own call on the descriptor tells what is wrong. */
 static void
 reap_poll(struct engine *engine, const struct cqe *cqe)
 {
@@ -293,7 +293,13 @@ reap_poll(struct engine *engine, const struct cqe *cqe)
     }
     bool ended = (cqe->flags & CQE_F_MORE) == 0;
     bool failed = cqe->result < 0;
-    if (tag_of(cqe->user_data) == TAG_POLL_WRITE) {
+    bool writes = tag_of(cqe->user_data) == TAG_POLL_WRITE;
+    if (ended && cqe->result == -ENOMEM) {
+        *(writes ? &watch->write_polled : &watch->polled) = false;
+        watch_is_due(watch);
+        return;
+    }
+    if (writes) {
         watch->write_polled = false;
         watch_reported(watch, failed ? POLLERR : POLLOUT | (uint32_t)cqe->result);
         return;
@@ -329,6 +335,7 @@ uring_reap(struct engine *engine, const struct cqe *cqe, bool *watched)
         }
         return;
     case TAG_INBOX:
+        engine->stats.wakeups += cqe->result > 0;
         engine->inbox_armed = (cqe->flags & CQE_F_MORE) != 0;
         if (!engine->inbox_armed) { /* a multishot poll reports writes, not levels */
             engine_drain_inbox(engine);
@@ -417,6 +424,7 @@ uring_wait(struct engine *engine, int64_t timeout_ns, bool *watched)
         timeout_ns = RING_RETRY_NS; /* the kernel took no more: soon again */
     }
     if (timeout_ns != 0) {
+        engine->stats.waits += 1;
         engine_lock_release(engine);
         res = ring_enter(ring, timeout_ns);
         engine_lock_acquire(engine);

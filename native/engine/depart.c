@@ -106,6 +106,7 @@ depart_to_wait(struct flight *flight)
     if (flight->engine->backend->await_fd(flight)) {
         flight->place = PLACE_RING;
         flight->engine->stats.to_ring += 1;
+        stats_missed(flight);
         flight->path = flight->path < PATH_RING ? PATH_RING : flight->path;
         return true;
     }
@@ -133,6 +134,7 @@ depart_to_worker(struct flight *flight)
     flight->place = PLACE_WORKER;
     flight->path = flight->went = PATH_WORKER;
     flight->engine->stats.to_worker += 1;
+    stats_missed(flight);
     workers_submit(flight);
 }
 
@@ -210,6 +212,7 @@ depart(struct flight *flight, const struct step *step, const uint64_t *args)
         flight->skip_attempt = false;
         flight->place = PLACE_RING;
         engine->stats.to_ring += 1;
+        stats_missed(flight);
         flight->path = flight->path < PATH_RING ? PATH_RING : flight->path;
         return;
     }

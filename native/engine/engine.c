@@ -233,17 +233,6 @@ engine_work(struct engine *engine)
     return workers_run_one(engine);
 }
 
-void
-engine_stats_get(const struct engine *engine, struct engine_stats *stats)
-{
-    *stats = engine->stats;
-    stats->enters = engine->ring.enters;
-    stats->submitted = engine->ring.submitted;
-    stats->overflows = engine->ring.overflows;
-    stats->workers = workers_alive((struct engine *)engine);
-    stats->memory = __atomic_load_n(&engine->memory, __ATOMIC_RELAXED);
-}
-
 /* --- creation ----------------------------------------------------------------------- */
 
 static int

@@ -126,11 +126,19 @@ struct engine_stats {
     uint64_t enters;    /* kernel entries to submit or wait */
     uint64_t submitted; /* requests */
     uint64_t completed; /* completions reaped */
+    uint64_t waits;     /* turns that were allowed to sleep */
+    uint64_t wakeups;   /* turns begun or ended by a worker or by engine_wake */
     uint64_t stale;     /* completions whose flight was gone */
     uint64_t overflows; /* times the completion queue had overflowed */
     uint64_t launched;  /* flights */
     uint64_t landed;
     uint64_t flying;      /* flights in the air now */
+    uint64_t cancelling;  /* of these: somebody waits for their early end */
+    uint64_t abandoned;   /* of these: nobody does */
+    uint64_t ready;       /* of these: they run in the next turn */
+    uint64_t waiting;     /* of these: for a request or for readiness */
+    uint64_t working;     /* of these: on a worker, or for one, or back from one */
+    uint64_t paused;      /* of these: their reports have to be taken first */
     uint64_t prepared;    /* flights prepared and not yet released (leases) */
     uint64_t workers;     /* threads alive now */
     uint64_t budget_cuts; /* flights that had to let others run */
@@ -182,7 +190,12 @@ bool engine_work(struct engine *engine);
 /* Lends it a trace, or takes it back (NULL). -EBUSY: flights are in the air. */
 int engine_trace(struct engine *engine, struct trace *trace);
 
+/* stats.c. The lists it walks are as long as there are flights in the air. */
 void engine_stats_get(const struct engine *engine, struct engine_stats *stats);
+uint64_t engine_flying(const struct engine *engine); /* the one number, at once */
+/* How often a flight left the thread at an atom of this system call: what to_ring and
+ * to_worker count together. MISSES_COUNTED and above share one number. */
+uint64_t engine_misses(const struct engine *engine, uint32_t nr);
 
 /* Abandons every flight and turns until all have landed, then frees. -EBUSY if a host
  * still holds prepared flights after that (the engine then stays). In a forked child it

@@ -57,7 +57,7 @@ struct engine {
     bool cancels_due;     /* some cancellation found the ring full */
     bool watch_armed, inbox_armed;
     struct flight_queue ready;
-    struct engine_stats stats;
+    struct engine_stats stats; /* what stats.c counts when asked stays 0 here */
     uint32_t pooled[SIZE_CLASSES];
     struct flight *pool[SIZE_CLASSES]; /* owned: landed and released */
     struct host host;                  /* copied; its context is borrowed */
@@ -80,7 +80,8 @@ struct engine {
     uint32_t removals_count, removals_room;
     pthread_t owner; /* who made it, and alone may enter its ring */
     struct engine_options options;
-    uint64_t memory; /* atomic: bytes that flight_heap has given */
+    uint64_t misses[MISSES_COUNTED + 1]; /* by number; the last: all others */
+    uint64_t memory;                     /* atomic: bytes that flight_heap has given */
     struct ring ring;
     struct workers workers;
 };
@@ -115,6 +116,9 @@ void flight_run_blocking(struct flight *flight);
 int transfer_advance(struct flight *flight, const struct op *op, uint64_t args[6]);
 uint64_t transfer_size(struct flight *flight, const struct op *op,
                        const uint64_t *args);
+
+/* stats.c */
+void stats_missed(struct flight *flight);
 
 /* depart.c: -EAGAIN: wait_fd has to become readable before these fds may be used. */
 int settle_fds(struct flight *flight, const struct step *step, const uint64_t *args);

@@ -60,6 +60,9 @@ enum {
     THREADS_MAX = 1024,
     THREADS_EAGER = 16,
 
+    /* System calls whose misses are counted one by one; those of higher numbers share. */
+    MISSES_COUNTED = 512,
+
     /* Spans of one trace that nobody has read; more are counted and dropped. */
     TRACE_SPANS_MAX = 1 << 20,
 

@@ -243,59 +243,6 @@ engine_work_method(struct engine_object *self, PyObject *none)
     return is_usable(self) ? PyBool_FromLong(engine_work(self->engine)) : NULL;
 }
 
-static PyObject *
-engine_miss_path_method(struct engine_object *self, PyObject *number)
-{
-    static const char *const words[] = {
-        [MISS_NEVER] = "never",
-        [MISS_RING] = "ring",
-        [MISS_READINESS] = "readiness",
-        [MISS_WORKER] = "worker",
-    };
-    unsigned long nr = PyLong_AsUnsignedLong(number);
-    if ((nr == (unsigned long)-1 && PyErr_Occurred()) || !engine_is_open(self)) {
-        return NULL;
-    }
-    return PyUnicode_FromString(words[engine_miss_path(self->engine, (uint32_t)nr)]);
-}
-
-static const struct {
-    const char *name;
-    size_t offset;
-} stats_fields[] = {
-#define FIELD(name) {#name, offsetof(struct engine_stats, name)}
-    FIELD(atoms),     FIELD(inlined),   FIELD(to_ring),     FIELD(to_worker),
-    FIELD(enters),    FIELD(submitted), FIELD(completed),   FIELD(stale),
-    FIELD(overflows), FIELD(launched),  FIELD(landed),      FIELD(flying),
-    FIELD(prepared),  FIELD(workers),   FIELD(budget_cuts), FIELD(memory),
-#undef FIELD
-};
-_Static_assert(sizeof(struct engine_stats) ==
-                   sizeof(stats_fields) / sizeof(stats_fields[0]) * sizeof(uint64_t),
-               "every field of the statistics is reported");
-
-static PyObject *
-engine_stats_method(struct engine_object *self, PyObject *none)
-{
-    (void)none;
-    if (!engine_is_open(self)) {
-        return NULL;
-    }
-    struct engine_stats stats;
-    engine_stats_get(self->engine, &stats);
-    PyObject *dict = PyDict_New();
-    for (size_t i = 0; dict != NULL && i < Py_ARRAY_LENGTH(stats_fields); i++) {
-        uint64_t *field = (uint64_t *)((char *)&stats + stats_fields[i].offset);
-        PyObject *value = PyLong_FromUnsignedLongLong(*field);
-        if (value == NULL ||
-            PyDict_SetItemString(dict, stats_fields[i].name, value) < 0) {
-            Py_CLEAR(dict);
-        }
-        Py_XDECREF(value);
-    }
-    return dict;
-}
-
 /* --- creation and end ----------------------------------------------------------------------------- */
 
 static int
@@ -539,7 +486,9 @@ static PyMethodDef engine_methods[] = {
      "miss_path(nr, /)\n--\n\nWhere a miss of this system call goes: 'ring', "
      "'readiness', 'worker'; or 'never'."},
     {"stats", (PyCFunction)engine_stats_method, METH_NOARGS,
-     "stats()\n--\n\nThe engine's counters."},
+     "stats()\n--\n\nThe engine's counters, and its flights by state and place."},
+    {"misses", (PyCFunction)engine_misses_method, METH_NOARGS,
+     "misses()\n--\n\nHow often a flight left the thread, by operation."},
     {"trace", (PyCFunction)engine_trace_method, METH_O,
      "trace(keep, /)\n--\n\nNote every span, or (False) the slowest inline atom."},
     {"take_spans", (PyCFunction)engine_take_spans_method, METH_NOARGS,
@@ -563,6 +512,7 @@ static PyGetSetDef engine_getset[] = {
     {"backend", (getter)engine_get_backend, NULL, "'uring' or 'epoll'.", NULL},
     {"backend_errno", (getter)engine_get_backend_errno, NULL,
      "Why it is not io_uring; 0 if it is.", NULL},
+    {"flying", (getter)engine_get_flying, NULL, "Flights in the air.", NULL},
     {"is_mine", (getter)engine_get_is_mine, NULL, "Whether the calling thread made it.",
      NULL},
     {"closed", (getter)engine_get_closed, NULL, "Whether close() was called.", NULL},

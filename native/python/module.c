@@ -144,6 +144,14 @@ native_op_refusal(PyObject *module, PyObject *number)
 /* For reads that end in a bytes object: zeroing a megabyte costs as much as reading
  * it. What is not read into is never shown to anybody. */
 static PyObject *
+native_runs(PyObject *module, PyObject *none)
+{
+    (void)module;
+    (void)none;
+    return PyLong_FromSize_t(runs_count());
+}
+
+static PyObject *
 native_new_bytes(PyObject *module, PyObject *size)
 {
     (void)module;
@@ -167,6 +175,9 @@ static PyMethodDef native_methods[] = {
      "limits()\n--\n\nThe engine's limits by name."},
     {"op_refusal", native_op_refusal, METH_O,
      "op_refusal(nr, /)\n--\n\nWhy a system call may not be in a program, or None."},
+    {"runs", native_runs, METH_NOARGS,
+     "runs()\n--\n\nHow many calls of syslets there are, in the air or not: each may "
+     "hold buffers that were lent to it."},
     {"new_bytes", native_new_bytes, METH_O,
      "new_bytes(size, /)\n--\n\nA bytes object with any content, to be read into."},
     {"adopt_stream", native_adopt_stream, METH_O,

@@ -122,6 +122,7 @@ struct run {
     Py_buffer few_views[VIEWS_FEW];
 };
 
+size_t runs_count(void); /* that are not freed, of all engines */
 struct run *run_new(struct syslet_object *syslet);
 void run_free(struct run *run); /* may run any Python code; has no flight */
 /* From a call's arguments. -1: an exception is set. */
@@ -279,6 +280,10 @@ struct engine_object {
 extern PyTypeObject Engine_Type;
 
 /* trace.c: methods of it. */
+PyObject *engine_stats_method(struct engine_object *self, PyObject *none);
+PyObject *engine_misses_method(struct engine_object *self, PyObject *none);
+PyObject *engine_miss_path_method(struct engine_object *self, PyObject *number);
+PyObject *engine_get_flying(struct engine_object *self, void *none);
 PyObject *engine_trace_method(struct engine_object *self, PyObject *keeps);
 PyObject *engine_take_spans_method(struct engine_object *self, PyObject *none);
 PyObject *engine_take_slowest_method(struct engine_object *self, PyObject *none);

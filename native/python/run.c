@@ -19,6 +19,7 @@ enum { RUNS_KEPT_MAX = 256 };
 
 static struct run *free_runs; /* owned: linked by `following` */
 static uint32_t free_runs_count;
+static size_t runs_alive; /* each may hold leases */
 
 /* --- memory --------------------------------------------------------------------------- */
 
@@ -38,6 +39,12 @@ allocate_many(struct run *run, uint32_t params, uint32_t views)
     run->values = (uint64_t *)(memory + references);
     run->views = (Py_buffer *)(memory + references + values);
     return 0;
+}
+
+size_t
+runs_count(void)
+{
+    return runs_alive;
 }
 
 struct run *
@@ -66,6 +73,7 @@ run_new(struct syslet_object *syslet)
     }
     Py_INCREF(syslet);
     run->syslet = syslet;
+    runs_alive += 1;
     return run;
 }
 
@@ -108,6 +116,7 @@ run_free(struct run *run)
     }
     Py_CLEAR(run->item);
     Py_CLEAR(run->syslet);
+    runs_alive -= 1;
     recycle(run);
 }
 

@@ -40,6 +40,15 @@ enum { RING_READ = ..., RING_WRITE = ..., RING_READV = ..., RING_WRITEV = ...,
        ENTER_NO_IOWAIT = ... };
 """
 
+# What was reported of a watch.
+SEEN = """
+struct seen {
+    struct watch watch;
+    uint32_t reports;
+    uint32_t mask; /* of all of them */
+};
+"""
+
 FUNCTIONS = """
 static void note_landed(void *context, struct flight *flight)
 {
@@ -62,8 +71,16 @@ static bool note_emitted(void *context, struct flight *flight, uint64_t report)
     return record->pauses == 0;
 }
 
+static void note_watched(void *context, struct watch *watch, uint32_t mask)
+{
+    struct seen *seen = (struct seen *)watch;
+    (void)context;
+    seen->reports += 1;
+    seen->mask |= mask;
+}
+
 static const struct host recording_host = {
-    .landed = note_landed, .emitted = note_emitted};
+    .landed = note_landed, .emitted = note_emitted, .watched = note_watched};
 
 static const struct kernel *real_kernel(void)
 {
@@ -83,12 +100,12 @@ def declarations(header: Path) -> str:
 def make() -> cffi.FFI:
     """The builder of the module."""
     ffi = cffi.FFI()
-    for name in ("kernel.h", "program.h", "limits.h", "engine.h"):
+    for name in ("kernel.h", "program.h", "limits.h", "watch.h", "engine.h"):
         ffi.cdef(declarations(ENGINE / name))
     fake = declarations(HERE / "fake_kernel.h").replace("struct sqe *sqes;", "...;")
     ffi.cdef(re.sub(r"\.\.\.;\s*uint32_t sq_entries;", "...;", fake))
     ffi.cdef(declarations(HERE / "narrow_kernel.h") + RING)
-    ffi.cdef(HOST + "static const struct host recording_host;")
+    ffi.cdef(HOST + SEEN + "static const struct host recording_host;")
     ffi.cdef("const struct kernel *real_kernel(void);")
     ffi.cdef("const char *fuzz_one(const uint8_t *data, size_t size);")
     ffi.cdef("uint64_t fuzz_accepted(void);")
@@ -101,9 +118,10 @@ def make() -> cffi.FFI:
         options += [*flags, "-fno-sanitize-recover=undefined"]
     includes = '#include "engine.h"\n#include "limits.h"\n#include "fake_kernel.h"\n'
     includes += '#include "fuzz.h"\n#include "narrow_kernel.h"\n#include "uring.h"\n'
+    includes += '#include "watch.h"\n'
     ffi.set_source(
         "_driver",
-        includes + HOST + FUNCTIONS,
+        includes + HOST + SEEN + FUNCTIONS,
         sources=[
             str(path)
             for path in (

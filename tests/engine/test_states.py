@@ -82,6 +82,15 @@ def paused(engine: Engine) -> Flight:
 PLACES = [ready, waiting, queued, done, paused]
 
 
+WHERE = {
+    ready: "ready",
+    waiting: "waiting",
+    queued: "working",
+    done: "working",
+    paused: "paused",
+}
+
+
 def turns(engine: Engine) -> None:
     for _ in range(4):
         engine.work()
@@ -112,6 +121,25 @@ def test_ending_what_has_not_begun_or_has_landed(engine: Engine, end: Any) -> No
     end(flight)
     assert not flight.is_cancelled
     assert flight.last == (0, 1)
+    flight.release()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_statistics_know_place_and_state(engine: Engine, place: Any) -> None:
+    flight = place(engine)
+    stats = engine.stats()
+    assert [n for n in set(WHERE.values()) if getattr(stats, n)] == [WHERE[place]]
+    assert (stats.flying, stats.cancelling, stats.abandoned) == (1, 0, 0)
+    flight.cancel()
+    stats = engine.stats()
+    assert (stats.flying, stats.cancelling, stats.abandoned) == (1, 1, 0)
+    flight.abandon()
+    stats = engine.stats()
+    assert (stats.flying, stats.cancelling, stats.abandoned) == (1, 0, 1)
+    turns(engine)
+    stats = engine.stats()
+    left = [getattr(stats, name) for name in WHERE.values()]
+    assert [stats.flying, stats.cancelling, stats.abandoned, *left] == [0] * 8
     flight.release()
 
 
