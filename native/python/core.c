@@ -321,7 +321,7 @@ core_traverse(struct core *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->engine);
     for (Py_ssize_t i = 0; i < self->timers_count; i++) {
-        Py_VISIT(self->timers[i]);
+        Py_VISIT(self->timers[i].timer);
     }
     for (struct source *source = self->sources; source != NULL;
          source = source->following) {
@@ -360,7 +360,6 @@ core_dealloc(struct core *self)
     (void)core_clear(self);
     PyMem_Free(self->ready);
     PyMem_Free(self->timers);
-    PyMem_Free(self->timers_order);
     PyMem_Free(self->readers);
     PyMem_Free(self->holders);
     PyMem_Free(self->doubts);

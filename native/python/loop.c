@@ -301,7 +301,7 @@ loop_get_scheduled(PyObject *self, void *closure)
     struct core *core = loop_core(self);
     PyObject *list = PyList_New(0); /* may run the collector, and timers may go then */
     for (Py_ssize_t i = 0; list != NULL && i < core->timers_count; i++) {
-        if (PyList_Append(list, (PyObject *)core->timers[i]) < 0) {
+        if (PyList_Append(list, (PyObject *)core->timers[i].timer) < 0) {
             Py_CLEAR(list);
         }
     }

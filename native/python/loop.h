@@ -43,6 +43,12 @@ struct timer { /* asyncio.TimerHandle's slots, and ours */
     Py_ssize_t index; /* in the heap; TIMER_NOT_SCHEDULED */
 };
 
+struct timer_place { /* in the heap, with what it is sorted by */
+    double deadline;
+    uint64_t order;      /* first come, first served */
+    struct timer *timer; /* an owned reference */
+};
+
 extern PyTypeObject *Handle_Type; /* owned for ever: made at import */
 extern PyTypeObject *TimerHandle_Type;
 
@@ -153,9 +159,8 @@ struct core {
     uint32_t parents_head, parents_count, parents_mask;
     entry_t *parents; /* owned: in a forked child, what the parent had in `ready` */
 
-    struct timer **timers; /* owned: a heap by deadline, each an owned reference */
+    struct timer_place *timers; /* owned: a heap by deadline */
     Py_ssize_t timers_count, timers_room;
-    uint64_t *timers_order; /* owned: parallel to the heap; first come, first served */
     uint64_t timers_next;
 
     struct source *sources; /* list head: all that are open */

@@ -35,7 +35,7 @@ time_to_timer(struct core *core)
     if (core->timers_count == 0) { /* a clock in Python may have cancelled it */
         return core->ready_count > 0 ? 0 : -1;
     }
-    double seconds = core->timers[0]->deadline - now;
+    double seconds = core->timers[0].deadline - now;
     if (!(seconds > 0)) {
         return 0;
     }

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from peers import on_loop, pair, turns, until
 
+import syslet_loop
+
 
 @on_loop
 async def test_handles_of_timers() -> None:
@@ -63,6 +65,31 @@ async def test_the_order_is_that_of_the_times() -> None:
         loop.call_at(when, seen.append, when)
     await until(lambda: len(seen) == 2000)
     assert seen == sorted(times)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 6, 21, 22, 300])
+@pytest.mark.parametrize("seed", range(6))
+def test_times_ages_and_cancellations_beside_a_model(count: int, seed: int) -> None:
+    """Many with the same time, some cancelled at any place of the heap."""
+    dice, seen, kept = random.Random(seed), [], []
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        start = loop.time()
+        alive = []
+        for number in range(count):
+            when = start - dice.randrange(max(count // 3, 1))
+            handle = loop.call_at(when, seen.append, (when, number))
+            alive.append(((when, number), handle))
+            if dice.random() < 0.3:
+                _, gone = alive.pop(dice.randrange(len(alive)))
+                gone.cancel()
+        kept.extend(sorted(key for key, _ in alive))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    syslet_loop.run(main())
+    assert seen == kept
 
 
 @on_loop
