@@ -5,6 +5,7 @@ Used by loop.py; everything is counted in native/engine (stats.c).
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, TypedDict, cast
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ class Stats(TypedDict):
     """Atoms that became a request or a wait for readiness."""
     to_worker: int
     """Flights that were handed to a worker."""
-    misses: dict[str, int]
+    misses: Counter[str]
     """The same by operation: how often a flight left the thread at an atom of it.
 
-    Those without a row in the operations table are called 'syscall N'. What has not
-    missed is not in it.
+    Those without a row in the operations table are called 'syscall N'. As with all
+    numbers here, one minus an earlier one is what has happened in between.
     """
     enters: int
     """Kernel entries to submit or to wait."""
@@ -75,4 +76,4 @@ class Stats(TypedDict):
 
 def stats_of(engine: _native.Engine) -> Stats:
     """Raises RuntimeError if the engine is closed or the parent process's."""
-    return cast(Stats, {**engine.stats(), "misses": engine.misses()})
+    return cast(Stats, {**engine.stats(), "misses": Counter(engine.misses())})

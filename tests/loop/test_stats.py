@@ -77,10 +77,14 @@ def test_misses_add_up_to_the_ring_s_and_the_workers(backend: str) -> None:
                 await asyncio.sleep(0)
                 await calls.send(right, b"x")
                 await waits
+            before = loop.stats()
             await calls.timeout(0.001)
             await calls.getpid()
             await yield_raw()
         stats = loop.stats()
+        between = {name: stats[name] - before[name] for name in stats}
+        assert between["misses"] == {"nanosleep": 1, "syscall 146": 1}
+        assert between["launched"] == 3
         assert sum(stats["misses"].values()) == stats["to_ring"] + stats["to_worker"]
         assert stats["misses"]["recvfrom"] == 5
         assert stats["misses"]["syscall 146"] == 1
