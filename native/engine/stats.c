@@ -48,11 +48,13 @@ engine_flying(const struct engine *engine)
     return engine->stats.flying;
 }
 
-/* The flight leaves the engine's thread at its current atom. */
+/* The flight leaves the engine's thread at its current atom, or after its last one: a
+ * FIFO that it opened without waiting has to be opened again. */
 void
 stats_missed(struct flight *flight)
 {
-    uint32_t nr = flight_step(flight)->nr;
+    uint32_t atom = flight->ends ? flight->last : flight->at;
+    uint32_t nr = flight->plan->steps[atom].nr;
     flight->engine->misses[nr < MISSES_COUNTED ? nr : MISSES_COUNTED] += 1;
 }
 

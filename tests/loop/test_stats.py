@@ -112,6 +112,27 @@ def test_a_fifo_nobody_opens_is_working(tmp_path: Any, backend: str) -> None:
     syslet_loop.run(main())
 
 
+def test_a_fifo_that_was_opened_at_once_and_waits_for_a_writer(
+    tmp_path: Any, backend: str
+) -> None:
+    """It leaves the thread after its last atom."""
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        opens = asyncio.ensure_future(calls.openat(path, os.O_RDONLY))
+        while not loop.stats()["flying"]:
+            await asyncio.sleep(0)
+        assert loop.stats()["misses"] == {"openat": 1}
+        assert loop.stats()["working"] == 1
+        writer = await asyncio.to_thread(os.open, path, os.O_WRONLY)
+        os.close(await opens)
+        os.close(writer)
+
+    syslet_loop.run(main())
+
+
 def test_a_full_report_queue_is_paused(backend: str) -> None:
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
