@@ -41,8 +41,9 @@ struct call {            /* what is done for a system call number */
     bool any_fd;   /* it may use some that no argument names */
     bool stays;    /* changes the thread: the submitter makes it, or nobody */
     bool minds; /* whatever it does to args[0], an attempt sees to it; or closes it */
-    bool arranged;  /* needs more than its arguments as they are */
-    int8_t refusal; /* -errno, or 0 */
+    bool arranged;   /* needs more than its arguments as they are */
+    uint8_t mask_at; /* argument that would be the thread's signal mask meanwhile; 0 */
+    int8_t refusal;  /* -errno, or 0 */
 };
 
 enum call_shape { /* bits */
@@ -135,7 +136,9 @@ struct head *head_hold(struct abi_thread *thread, uint64_t ahu, enum abi abi);
 void head_let_go(struct head *head);
 bool head_ends(const struct head *head);          /* it is being unregistered */
 bool head_may_run(struct head *head, int change); /* the pool's lock held */
-void heads_lock_all(void);                        /* around fork */
+bool head_never_runs(const struct head *head);    /* on a thread of the library */
+void head_forsake(uint64_t ahu); /* version 1: the thread that registered it ends */
+void heads_lock_all(void);       /* around fork */
 void heads_unlock_all(bool forget);
 
 /* hub.c, see hub.h */
@@ -147,7 +150,9 @@ void pool_open(void);
 bool pool_is_full(void); /* as many syslets are pending as may be */
 void pool_count(int change);
 void pool_submit(struct abi_thread *thread, struct syslet *syslet);
-void pool_serve(struct abi_thread *thread, struct head *head); /* async_thread */
+/* async_thread, until the head is unregistered, which is then let go of; NULL: for ever.
+ * The program may cancel the thread. */
+void pool_serve(struct abi_thread *thread, struct head *head);
 void pool_wake_all(void); /* a head is being unregistered: let them look */
 void pool_lock(void);     /* around fork */
 void pool_unlock(bool forget);

@@ -37,7 +37,7 @@ __asm__(
     "    syscall\n"
     "    ret\n"
     LABEL(guard_call_stop)
-    "    mov $-125, %rax\n"
+    "    movabs $0x8000000000000000, %rax\n"
     "    ret\n");
 #elif defined(__aarch64__)
 __asm__(
@@ -56,13 +56,13 @@ __asm__(
     "    svc #0\n"
     "    ret\n"
     LABEL(guard_call_stop)
-    "    mov x0, #-125\n"
+    "    mov x0, #0x8000000000000000\n"
     "    ret\n");
 #endif
 /* clang-format on */
 
 extern const char guard_call_begin[], guard_call_trap[], guard_call_stop[];
-_Static_assert(ECANCELED == 125, "as written in the assembly");
+_Static_assert((uint64_t)GUARD_NOT_BEGUN == 0x8000000000000000, "as written above");
 
 /* The section's bounds, which the linker knows. */
 extern const struct guard_entry __start_syslet_guard[]
@@ -99,12 +99,15 @@ pc_set(ucontext_t *context, uintptr_t to)
 static void
 pass_on(int number, siginfo_t *info, void *context)
 {
-    const struct sigaction *old = &passed_on[number == SIGBUS];
-    if (old->sa_flags & SA_SIGINFO) {
-        old->sa_sigaction(number, info, context);
-    } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
-        old->sa_handler(number);
-    } else if (old->sa_handler == SIG_DFL || info->si_code > 0) {
+    struct sigaction old = passed_on[number == SIGBUS];
+    if (old.sa_flags & (int)SA_RESETHAND) { /* a handler for one signal only */
+        passed_on[number == SIGBUS] = (struct sigaction){.sa_handler = SIG_DFL};
+    }
+    if (old.sa_flags & SA_SIGINFO) {
+        old.sa_sigaction(number, info, context);
+    } else if (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN) {
+        old.sa_handler(number);
+    } else if (old.sa_handler == SIG_DFL || info->si_code > 0) {
         /* The fault happens again and ends the process, as it would have without us;
          * one that was sent does not, so it is sent again. */
         struct sigaction none = {.sa_handler = SIG_DFL};
@@ -193,6 +196,18 @@ guard_open(void)
         sigaction(guard_signal(), &interrupt, NULL);
         __atomic_store_n(&is_open, true, __ATOMIC_RELEASE);
     }
+    pthread_mutex_unlock(&opening);
+}
+
+void
+guard_lock(void)
+{
+    pthread_mutex_lock(&opening);
+}
+
+void
+guard_unlock(void)
+{
     pthread_mutex_unlock(&opening);
 }
 

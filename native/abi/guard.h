@@ -147,11 +147,15 @@ int guard_probe_add(struct flight *flight, uint64_t to, uint64_t increment,
                     int64_t *sum);
 
 /* A system call, unless or until somebody sets *stop and sends guard_signal:
- * -ECANCELED if it was not begun, what the kernel says (-EINTR) if it was. */
+ * GUARD_NOT_BEGUN, or what the kernel says (-EINTR) if it was begun. The signal may also
+ * come without *stop, from a stranger. */
+#define GUARD_NOT_BEGUN INT64_MIN
 int64_t guard_call(long nr, const uint64_t *args, const uint32_t *stop);
 int guard_signal(void);
 
 void guard_open(void); /* installs the handlers; once, by the first syslet */
+void guard_lock(void); /* around fork */
+void guard_unlock(void);
 bool guard_uses_probes(void);
 int guard_choose(bool probes); /* the last choice, or -EBUSY: it is open */
 /* Would this thread be told of a fault? The kernel kills where the signal is blocked. */

@@ -4,6 +4,7 @@
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "head.h"
@@ -56,8 +57,10 @@ sleep_on(struct abi_thread *thread, struct head *head)
     head->holds += 1;
     pthread_mutex_unlock(lock);
     thread->busy = false; /* a signal handler may submit now */
+    /* Without a limit a handler that restarts calls (SA_RESTART) would not end it. */
+    const struct timespec limit = {WAIT_AGAIN_S, 0};
     long res =
-        syscall(SYS_futex, &head->changes, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+        syscall(SYS_futex, &head->changes, FUTEX_WAIT_PRIVATE, seen, &limit, NULL, 0);
     int error = res < 0 ? errno : 0;
     thread->busy = true;
     pthread_mutex_lock(lock);

@@ -119,12 +119,15 @@ int
 hub_cancel(struct hub *hub, uint64_t ticket)
 {
     struct abi_thread *thread = abi_thread_get();
+    if (thread == NULL) {
+        return -ENOMEM;
+    }
     pthread_mutex_lock(&hub->lock);
     struct syslet *syslet = hub->first;
     while (syslet != NULL && syslet->ticket != ticket) {
         syslet = syslet->following;
     }
-    bool ours = syslet != NULL && thread != NULL && pool_interrupt(syslet);
+    bool ours = syslet != NULL && pool_interrupt(syslet);
     pthread_mutex_unlock(&hub->lock);
     if (ours) {
         interpret_cancelled(thread, syslet);
@@ -148,8 +151,8 @@ hub_wait(struct hub *hub)
 int
 hub_free(struct hub *hub)
 {
-    if (hub->pid ==
-        getpid()) { /* in a child the lock may be another thread's for ever */
+    /* In a child the lock may be another thread's for ever. */
+    if (hub->pid == getpid()) {
         pthread_mutex_lock(&hub->lock);
         bool busy = hub->pending != 0 || hub->ended_first != NULL;
         pthread_mutex_unlock(&hub->lock);

@@ -83,8 +83,8 @@ settle(struct syslet *syslet, bool hand_over)
     return 0;
 }
 
-/* Without waiting for anybody: it ends here by an error. */
-static void
+/* By an error, or because it was cancelled. */
+void
 settle_at_once(struct syslet *syslet)
 {
     struct flight *base = &syslet->base;
@@ -112,7 +112,7 @@ is_settled(const struct syslet *syslet, const struct call *call)
     const struct flight *base = &syslet->base;
     const struct fd_slot *slot = &base->fds[0];
     bool closes_unproven = (call->op->flags & OP_CLOSES) && (slot->flags & FD_UNPROVEN);
-    return base->fds_count == 1 && call->minds &&
+    return base->fds_count == 1 && call->minds && !(syslet->atom.flags & SYSLET_SYNC) &&
            (int)syslet->atom.args[0] == slot->fd && !closes_unproven;
 }
 
@@ -123,6 +123,9 @@ settle_before(struct syslet *syslet, const struct call *call, const uint64_t *ar
     const struct op *op = call->op;
     bool minds = (op->flags & OP_KEEPS_FDS) != 0; /* the attempt does it */
     bool closes = (op->flags & OP_CLOSES) != 0;
+    if (syslet->atom.flags & SYSLET_SYNC) {
+        return settle(syslet, true); /* a plain call, and it may last */
+    }
     for (uint32_t i = 0; i < base->fds_count; i++) {
         const struct fd_slot *slot = &base->fds[i];
         bool named = names_fd(call, args, slot->fd);
@@ -221,8 +224,8 @@ static int64_t
 whole_or_miss(struct abi_thread *thread, struct syslet *syslet, const struct op *op,
               const uint64_t *args, int64_t res)
 {
-    if (res <= 0 || !(op->flags & OP_WRITES)) {
-        return res;
+    if (res <= 0 || !(op->flags & OP_WRITES) || (op->flags & OP_COUNTED)) {
+        return res; /* sendfile is only tried where it does not wait */
     }
     uint64_t size = op->flags & OP_TRANSFER ? args[2]
                     : op->flags & OP_VECTOR ? vector_bytes(args)

@@ -15,6 +15,7 @@ int fetch_otherwise(struct abi_thread *thread, struct syslet *syslet);
 /* Descriptors of the syslet become what the program asked for. -EAGAIN: one is a FIFO
  * without a writer; base->wait_fd has to be opened again, blocking. */
 int settle(struct syslet *syslet, bool hand_over);
+void settle_at_once(struct syslet *syslet); /* waits for nobody: it ends here */
 
 /* Copies the atom whose turn it is. -EFAULT */
 static inline int

@@ -5,22 +5,25 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../engine/attempt.h"
 #include "interpret.h"
 
-/* All other signals are blocked here: EINTR is a cancellation, perhaps of the syslet
- * that this thread had before. */
+/* All other signals are blocked here: an interruption is a cancellation, perhaps of the
+ * syslet that this thread had before, or somebody else sent its signal. */
 static int64_t
 call_interruptible(struct syslet *syslet, long nr, const uint64_t *args, bool again)
 {
     const uint32_t *stop = &syslet->base.cancelled;
+    bool interrupted;
     int64_t res;
     do {
         res = guard_call(nr, args, stop);
-    } while (res == -EINTR && again && !__atomic_load_n(stop, __ATOMIC_SEQ_CST));
-    return res;
+        interrupted = res == GUARD_NOT_BEGUN || (res == -EINTR && again);
+    } while (interrupted && !__atomic_load_n(stop, __ATOMIC_SEQ_CST));
+    return res == GUARD_NOT_BEGUN ? -ECANCELED : res;
 }
 
 /* A FIFO that was opened without waiting for its writer, once more and waiting; by its
@@ -51,22 +54,25 @@ reopen(struct syslet *syslet)
 static void
 pass_signal_on(const struct syslet *syslet, int number)
 {
-    sigset_t one;
-    struct timespec none = {0, 0};
-    sigemptyset(&one);
-    sigaddset(&one, number);
-    if (sigtimedwait(&one, NULL, &none) == number) {
+    const uint64_t one = UINT64_C(1) << (number - 1); /* as the kernel has sets */
+    const struct timespec none = {0, 0};
+    /* Not the C library's, at which the program could cancel a thread that it gave. */
+    if (syscall(SYS_rt_sigtimedwait, &one, NULL, &none, sizeof(one)) == number) {
         syscall(SYS_tgkill, getpid(), syslet->submitter, number);
     }
 }
 
 /* A call that lasts as long as it likes. */
 static int64_t
-call_away(struct syslet *syslet, const struct op *op)
+call_away(struct syslet *syslet, const struct call *call)
 {
     struct flight *base = &syslet->base;
+    const struct op *op = call->op;
     uint64_t args[ARGS_MAX];
     memcpy(args, syslet->atom.args, sizeof(args));
+    if (call->mask_at != 0) {
+        args[call->mask_at] = 0;
+    }
     if (base->done != 0) {
         if (op->flags & OP_VECTOR) {
             args[1] = (uintptr_t)syslet->vector; /* as it was when the part was done */
@@ -111,7 +117,7 @@ run_atom(struct abi_thread *thread, struct syslet *syslet)
     if (call->stays) {
         return -EPERM; /* it would change this thread instead of the submitter */
     }
-    return call_away(syslet, call->op);
+    return call_away(syslet, call);
 }
 
 void
@@ -119,8 +125,9 @@ interpret_cancelled(struct abi_thread *thread, struct syslet *syslet)
 {
     syslet->base.engine = &thread->engine;
     syslet->end = -ECANCELED;
-    if (!syslet->is_fetched && fetch(thread, syslet) < 0) {
-        return;
+    settle_at_once(syslet);
+    if (syslet->at == 0 || (!syslet->is_fetched && fetch(thread, syslet) < 0)) {
+        return; /* it had nothing to do but to open a FIFO again, or it cannot be read */
     }
     conclude(thread, syslet,
              syslet->base.done != 0 ? (int64_t)syslet->base.done : -ECANCELED);

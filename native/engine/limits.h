@@ -59,6 +59,7 @@ enum {
     PENDING_MAX = 1 << 16,
     THREADS_MAX = 1024,
     THREADS_EAGER = 16,
+    WAIT_AGAIN_S = 3600, /* async_wait looks again, though nobody has woken it */
 
     /* System calls whose misses are counted one by one; those of higher numbers share. */
     MISSES_COUNTED = 512,

@@ -114,11 +114,12 @@ def test_programs_of_2007(installed: Path, tmp_path: Path, name: str) -> None:
     program = compiled(PROGRAMS / f"{name}.c", installed, tmp_path, *OLD)
     blocks = tmp_path / "blocks"
     blocks.write_text("".join(chr(ord("a") + i) * 512 for i in range(16)))
+    # The last chain of old_v3 is posted as well if the file has left the cache.
     expected = {
         "old_v1": "hello from 2007\n100 bytes: " + "a" * 100,
-        "old_v3": "0 15\n",
+        "old_v3": "0 (0|15)\n",
     }[name]
-    assert output(program, blocks)[: len(expected)] == expected
+    assert re.match(expected, output(program, blocks))
 
 
 def test_faults_by_signals(installed: Path, tmp_path: Path) -> None:
@@ -129,6 +130,21 @@ def test_faults_by_signals(installed: Path, tmp_path: Path) -> None:
 def test_signals_fork_descriptors(installed: Path, tmp_path: Path) -> None:
     program = compiled(PROGRAMS / "signals.c", installed, tmp_path, *STRICT)
     assert output(program, tmp_path / "file") == "as promised\n"
+
+
+SAID = {
+    "descriptors": "as plain calls",
+    "masks": "signals where they belong",
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_found_by_reading(installed: Path, tmp_path: Path, name: str) -> None:
+    """A deadlock or a crash there was found by reading; each file says which."""
+    program = compiled(
+        PROGRAMS / f"{name}.c", installed, tmp_path, *STRICT, "-rdynamic"
+    )
+    assert output(program, tmp_path / "fifo", tmp_path / "file") == f"{SAID[name]}\n"
 
 
 def test_stress(installed: Path, tmp_path: Path) -> None:
