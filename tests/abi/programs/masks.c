@@ -1,6 +1,7 @@
 /* Signals again: handlers that restart calls, masks that calls bring along, a stray
  * signal of the library's number. */
 #define _GNU_SOURCE
+#include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -62,23 +63,30 @@ a_handler_that_restarts_ends_waiting(void)
     feed_and_take(&call);
 }
 
-/* A thread of the library waits in ppoll with this mask, behind a write that says so. */
+/* A thread of the library waits in this call, behind a write that says so. */
 static void
-poll_away(struct call *says, struct call *polls, struct pollfd *wanted,
-          unsigned long *mask)
+wait_away(struct call *says, struct call *waits)
 {
     static int begun[2];
     if (begun[1] == 0) {
         CHECK(pipe(begun) == 0);
     }
-    *wanted = (struct pollfd){.fd = ends[0], .events = POLLIN};
     call_init(says, SYS_write, SYSLET_ASYNC, ARGS(begun[1], (uintptr_t)"x", 1));
-    call_init(polls, SYS_ppoll, 0,
-              ARGS((uintptr_t)wanted, 1, 0, (uintptr_t)mask, sizeof(*mask)));
-    says->atom.next = AT(polls->atom);
+    says->atom.next = AT(waits->atom);
     CHECK(async_exec(&says->atom, &head.user) == NULL);
     CHECK(read(begun[0], &byte, 1) == 1);
     wait_until_others_sleep();
+}
+
+/* In ppoll with this mask. */
+static void
+poll_away(struct call *says, struct call *polls, struct pollfd *wanted,
+          unsigned long *mask)
+{
+    *wanted = (struct pollfd){.fd = ends[0], .events = POLLIN};
+    call_init(polls, SYS_ppoll, 0,
+              ARGS((uintptr_t)wanted, 1, 0, (uintptr_t)mask, sizeof(*mask)));
+    wait_away(says, polls);
 }
 
 /* The program's signals do not go there, whatever the mask; they wait until the program
@@ -115,17 +123,26 @@ a_mask_does_not_keep_a_cancellation_out(void)
     CHECK(head_take(&head) == AT(polls.atom) && polls.result == -EINTR);
 }
 
-/* The library's own signal, from somebody else: nothing was cancelled. */
+/* The library's own signal, from somebody else, in a call that the kernel then begins
+ * anew: nothing was cancelled. */
 static void
 a_stray_signal_cancels_nothing(void)
 {
-    struct call call;
-    submit_reader(&call);
-    for (int i = 0; i < 2000; i++) {
-        kill(getpid(), SIGRTMAX - 6);
+    uint32_t lock = 0;
+    struct call says, locks;
+    CHECK(syscall(SYS_futex, &lock, FUTEX_LOCK_PI, 0, NULL) == 0);
+    call_init(&locks, SYS_futex, 0, ARGS((uintptr_t)&lock, FUTEX_LOCK_PI, 0, 0));
+    wait_away(&says, &locks);
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *task = readdir(tasks); task != NULL; task = readdir(tasks)) {
+        long tid = strtol(task->d_name, NULL, 10);
+        CHECK(tid == 0 || tid == getpid() ||
+              syscall(SYS_tgkill, getpid(), tid, SIGRTMAX - 6) == 0 || errno == ESRCH);
     }
-    feed_and_take(&call);
-    CHECK(call.result == 1);
+    closedir(tasks);
+    wait_until_others_sleep();
+    CHECK(syscall(SYS_futex, &lock, FUTEX_UNLOCK_PI) == 0);
+    CHECK(head_take(&head) == AT(locks.atom) && locks.result == 0);
 }
 
 int
