@@ -18,10 +18,13 @@
 _Static_assert(sizeof(struct syslet_uatom) == 80, "version 6, the default layout");
 _Static_assert(sizeof(struct async_head_user) == 64, "the same");
 
+enum { V1_HEAD_BYTES = 24 };
+
 static __thread struct abi_thread *mine
     __attribute__((tls_model("initial-exec"))); /* owned; or a pool thread's own */
 static pthread_key_t mine_key;
 static pthread_once_t open_once = PTHREAD_ONCE_INIT;
+static bool is_open; /* false: without a key of our own nothing works */
 
 /* --- threads ------------------------------------------------------------------------ */
 
@@ -38,6 +41,9 @@ static void
 thread_free(void *memory)
 {
     struct abi_thread *thread = memory;
+    if (thread->registered != 0) {
+        head_forsake(thread->registered);
+    }
     free(thread->spare);
     free(thread->spare_head);
     free(thread);
@@ -49,11 +55,13 @@ before_fork(void)
 {
     heads_lock_all();
     pool_lock();
+    guard_lock();
 }
 
 static void
 after_fork(void)
 {
+    guard_unlock();
     pool_unlock(false);
     heads_unlock_all(false);
 }
@@ -61,6 +69,7 @@ after_fork(void)
 static void
 after_fork_in_child(void)
 {
+    guard_unlock();
     heads_unlock_all(true);
     pool_unlock(true);
     if (mine != NULL) {
@@ -74,8 +83,8 @@ open_all(void)
 {
     calls_open();
     pool_open();
-    pthread_key_create(&mine_key, thread_free);
-    pthread_atfork(before_fork, after_fork, after_fork_in_child);
+    is_open = pthread_key_create(&mine_key, thread_free) == 0 &&
+              pthread_atfork(before_fork, after_fork, after_fork_in_child) == 0;
 }
 
 void
@@ -98,6 +107,9 @@ static struct abi_thread *
 thread_make(void)
 {
     pthread_once(&open_once, open_all);
+    if (!is_open) {
+        return NULL;
+    }
     guard_open();
     struct abi_thread *thread = calloc(1, sizeof(*thread));
     if (thread == NULL) {
@@ -240,26 +252,17 @@ wait_events(uint64_t ahu, enum abi abi, unsigned long events, unsigned long inde
     return res < 0 ? res : leave(thread, head_wait(thread, ahu, abi, events, index));
 }
 
+/* async_register or async_unregister, whose size says that both mean the same struct. */
 static long
-check(const void *ahu, enum abi abi, unsigned long size)
+with_head(const void *ahu, enum abi abi, unsigned long size,
+          int (*what)(struct abi_thread *thread, uint64_t ahu, enum abi abi))
 {
     struct abi_thread *thread;
-    if (size != sizeof(struct async_head_user)) {
+    if (size != (abi == ABI_V1 ? V1_HEAD_BYTES : sizeof(struct async_head_user))) {
         return -EINVAL;
     }
     int res = enter(&thread);
-    return res < 0 ? res : leave(thread, head_check(thread, (uintptr_t)ahu, abi));
-}
-
-static long
-unregister(const void *ahu, enum abi abi, unsigned long size)
-{
-    struct abi_thread *thread;
-    if (size != sizeof(struct async_head_user)) {
-        return -EINVAL;
-    }
-    int res = enter(&thread);
-    return res < 0 ? res : leave(thread, head_unregister(thread, (uintptr_t)ahu, abi));
+    return res < 0 ? res : leave(thread, what(thread, (uintptr_t)ahu, abi));
 }
 
 static long
@@ -278,8 +281,7 @@ serve(struct abi_thread *thread, uint64_t event, uint64_t ahu, enum abi abi)
     if (ahu != 0 && head == NULL) {
         return -ENOMEM;
     }
-    pool_serve(thread, head); /* without a head for ever */
-    head_let_go(head);
+    pool_serve(thread, head); /* without a head for ever; lets go of it */
     return 0;
 }
 
@@ -320,13 +322,13 @@ async_wait(unsigned long events, unsigned long index, struct async_head_user *ah
 EXPORT long
 async_register(struct async_head_user *ahu, unsigned long size)
 {
-    return check(ahu, ABI_V6, size);
+    return with_head(ahu, ABI_V6, size, head_check);
 }
 
 EXPORT long
 async_unregister(struct async_head_user *ahu, unsigned long size)
 {
-    return unregister(ahu, ABI_V6, size);
+    return with_head(ahu, ABI_V6, size, head_unregister);
 }
 
 EXPORT long
@@ -365,13 +367,13 @@ async_wait_v3(unsigned long events, unsigned long index, void *ahu)
 long
 async_register_v3(void *ahu, unsigned long size)
 {
-    return check(ahu, ABI_V3, size);
+    return with_head(ahu, ABI_V3, size, head_check);
 }
 
 long
 async_unregister_v3(void *ahu, unsigned long size)
 {
-    return unregister(ahu, ABI_V3, size);
+    return with_head(ahu, ABI_V3, size, head_unregister);
 }
 
 long
@@ -387,8 +389,6 @@ syslet_cancel_v3(void *atom, void *ahu)
 }
 
 /* --- versions 1 and 2: a thread has one head, which it registers -------------------- */
-
-enum { V1_HEAD_BYTES = 24 };
 
 EXPORT void *async_exec_v1(void *atom);
 EXPORT long async_wait_v1(unsigned long events);
@@ -417,37 +417,34 @@ async_wait_v1(unsigned long events)
     return wait_events(thread->registered, ABI_V1, events, 0);
 }
 
+static int
+register_mine(struct abi_thread *thread, uint64_t ahu, enum abi abi)
+{
+    (void)abi;
+    int res = thread->registered != 0 ? -EBUSY : head_register(thread, ahu);
+    thread->registered = res == 0 ? ahu : thread->registered;
+    return res;
+}
+
+static int
+unregister_mine(struct abi_thread *thread, uint64_t ahu, enum abi abi)
+{
+    bool is_ours = ahu != 0 && thread->registered == ahu;
+    int res = is_ours ? head_unregister(thread, ahu, abi) : -EINVAL;
+    thread->registered = res == 0 ? 0 : thread->registered;
+    return res;
+}
+
 long
 async_register_v1(void *ahu, unsigned long size)
 {
-    struct abi_thread *thread;
-    if (size != V1_HEAD_BYTES) {
-        return -EINVAL;
-    }
-    int res = enter(&thread);
-    if (res < 0) {
-        return res;
-    }
-    res = thread->registered != 0 ? -EBUSY : head_register(thread, (uintptr_t)ahu);
-    thread->registered = res == 0 ? (uintptr_t)ahu : thread->registered;
-    return leave(thread, res);
+    return with_head(ahu, ABI_V1, size, register_mine);
 }
 
 long
 async_unregister_v1(void *ahu, unsigned long size)
 {
-    struct abi_thread *thread;
-    if (size != V1_HEAD_BYTES) {
-        return -EINVAL;
-    }
-    int res = enter(&thread);
-    if (res < 0) {
-        return res;
-    }
-    bool is_ours = thread->registered == (uintptr_t)ahu;
-    res = is_ours ? head_unregister(thread, (uintptr_t)ahu, ABI_V1) : -EINVAL;
-    thread->registered = res == 0 ? 0 : thread->registered;
-    return leave(thread, res);
+    return with_head(ahu, ABI_V1, size, unregister_mine);
 }
 
 long
@@ -486,5 +483,6 @@ syslet_threads_max(long count)
 EXPORT long
 syslet_faults(enum syslet_faults how)
 {
+    pthread_once(&open_once, open_all);
     return guard_choose(how == SYSLET_FAULTS_PROBES);
 }

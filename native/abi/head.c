@@ -49,6 +49,23 @@ is_free(const struct head *head)
     return head->pending == 0 && head->abi != ABI_V1;
 }
 
+/* With the bucket's lock held: nobody finds it any more. */
+void
+head_detach(struct head *head)
+{
+    if (head->detached) {
+        return;
+    }
+    struct head **at = &head->bucket->heads;
+    while (*at != head) {
+        at = &(*at)->next;
+    }
+    *at = head->next;
+    head->detached = true;
+    /* Whoever sees 0 also sees what was written to the program's struct. */
+    __atomic_sub_fetch(&head->bucket->count, 1, __ATOMIC_RELEASE);
+}
+
 /* With the bucket's lock held: nobody needs it any more. */
 void
 head_free_if_done(struct head *head)
@@ -57,13 +74,7 @@ head_free_if_done(struct head *head)
     if (needed || head->pending != 0 || head->kept != 0) {
         return;
     }
-    struct head **at = &head->bucket->heads;
-    while (*at != head) {
-        at = &(*at)->next;
-    }
-    *at = head->next;
-    /* Whoever sees 0 also sees what was written to the program's struct. */
-    __atomic_sub_fetch(&head->bucket->count, 1, __ATOMIC_RELEASE);
+    head_detach(head);
     free(head);
 }
 
@@ -189,6 +200,17 @@ head_post_kept(struct abi_thread *thread, struct head *head)
     return 0;
 }
 
+int
+head_catch_up(struct abi_thread *thread, struct head *head)
+{
+    uint32_t kept = head->kept;
+    int res = head_post_kept(thread, head);
+    if (head->kept != kept) {
+        head_changed(head);
+    }
+    return res;
+}
+
 static void
 keep(struct head *head, struct syslet *syslet)
 {
@@ -277,7 +299,7 @@ head_has_room(struct abi_thread *thread, uint64_t ahu, enum abi abi)
         res = has_room_alone(thread, ahu, abi);
     } else {
         res = head_view_refresh(thread, head);
-        head_post_kept(thread, head);
+        head_catch_up(thread, head);
         uint64_t taken = (uint64_t)head->pending + head->kept;
         res = res < 0 ? res : slot_check(thread, &head->view, taken);
     }

@@ -18,7 +18,8 @@ struct head {
     uint64_t address;
     enum abi abi;
     bool registered;  /* version 1 */
-    bool ends;        /* atomic: is being unregistered */
+    bool ends;        /* atomic: is being unregistered, or was */
+    bool detached;    /* was unregistered: whoever lets go of it last frees it */
     uint32_t holds;   /* threads that wait for it */
     uint32_t serving; /* threads that the program gave it */
     uint32_t changes; /* futex: counts what a waiter may want to know */
@@ -52,6 +53,9 @@ int head_view_read(struct abi_thread *thread, uint64_t ahu, enum abi abi,
 int head_view_refresh(struct abi_thread *thread, struct head *head);
 /* Posts what was kept. 0: nothing is kept any more; -EAGAIN, -EFAULT. */
 int head_post_kept(struct abi_thread *thread, struct head *head);
+/* The same when nothing has ended just now: whoever waits for these ends is told. */
+int head_catch_up(struct abi_thread *thread, struct head *head);
 void head_changed(struct head *head); /* waiters look again */
+void head_detach(struct head *head);  /* nobody finds it any more */
 
 #endif

@@ -73,7 +73,7 @@ wait_for(struct abi_thread *thread, struct head *head, uint64_t events,
          uint64_t user_index)
 {
     for (;;) {
-        int kept = head_post_kept(thread, head);
+        int kept = head_catch_up(thread, head);
         int64_t count = head->abi == ABI_V1
                             ? count_all(thread, &head->view, events)
                             : count_events(thread, &head->view, user_index, events);
@@ -131,7 +131,8 @@ head_register(struct abi_thread *thread, uint64_t ahu)
     struct bucket *bucket = bucket_of(ahu);
     pthread_mutex_lock(&bucket->lock);
     struct head *head = head_find_or_make(thread, ahu, ABI_V1);
-    res = head->registered ? -EBUSY : 0;
+    /* What is owed to the last who registered it must not come to the next. */
+    res = head->registered || head->pending != 0 || head->kept != 0 ? -EBUSY : 0;
     if (res == 0) {
         head->registered = true;
         head->threads_max = view.threads_max;
@@ -141,12 +142,26 @@ head_register(struct abi_thread *thread, uint64_t ahu)
     return res;
 }
 
+/* Its thread has ended. What is still pending is posted all the same. */
+void
+head_forsake(uint64_t ahu)
+{
+    struct bucket *bucket = bucket_of(ahu);
+    pthread_mutex_lock(&bucket->lock);
+    struct head *head = head_find(bucket, ahu, ABI_V1);
+    if (head != NULL) {
+        head->registered = false;
+        head_free_if_done(head);
+    }
+    pthread_mutex_unlock(&bucket->lock);
+}
+
 static int
 wait_until_empty(struct abi_thread *thread, struct head *head)
 {
     for (;;) {
-        int kept = head_post_kept(thread, head);
-        if (head->pending == 0 && head->serving == 0) {
+        int kept = head_catch_up(thread, head);
+        if (head->pending == 0) {
             return kept == 0 ? 0 : -EAGAIN; /* ends that the ring has no room for */
         }
         int res = sleep_on(thread, head);
@@ -172,8 +187,12 @@ head_unregister(struct abi_thread *thread, uint64_t ahu, enum abi abi)
     }
     if (head != NULL) {
         res = wait_until_empty(thread, head);
-        __atomic_store_n(&head->ends, false, __ATOMIC_SEQ_CST);
-        head->registered = head->registered && res < 0;
+        if (res == 0) {
+            head->registered = false;
+            head_detach(head); /* threads that serve it may be away for another */
+        } else {
+            __atomic_store_n(&head->ends, false, __ATOMIC_SEQ_CST);
+        }
         head_free_if_done(head);
     }
     pthread_mutex_unlock(&bucket->lock);
@@ -209,6 +228,12 @@ bool
 head_ends(const struct head *head)
 {
     return __atomic_load_n(&head->ends, __ATOMIC_SEQ_CST);
+}
+
+bool
+head_never_runs(const struct head *head)
+{
+    return head->threads_max == 0;
 }
 
 /* Version 1's max_nr_threads: how many of its syslets may run at once. 0: only asks. */

@@ -95,13 +95,13 @@ remove_after(struct syslet *before, struct syslet *syslet)
     syslet->link = NULL;
 }
 
-/* The first that may run now, or NULL. Threads of the program are not counted. */
+/* The first that may run now on a thread of ours, or NULL. */
 static struct syslet *
-take(bool counts)
+take(void)
 {
     struct syslet *before = NULL;
     for (struct syslet *syslet = pool.first; syslet != NULL; syslet = syslet->link) {
-        if (!counts || syslet->head == NULL || head_may_run(syslet->head, 1)) {
+        if (syslet->head == NULL || head_may_run(syslet->head, 1)) {
             remove_after(before, syslet);
             return syslet;
         }
@@ -124,8 +124,11 @@ remove_if_queued(struct syslet *wanted)
     return false;
 }
 
+static void start_if_due(bool wanted);
+
 /* --- on a thread -------------------------------------------------------------------- */
 
+/* Threads of the program do not count for version 1's limit. */
 static void
 run(struct abi_thread *thread, struct syslet *syslet, bool counts)
 {
@@ -150,13 +153,13 @@ wait_for_work(void)
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += WORKER_IDLE_MS / 1000;
-    struct syslet *syslet = take(true);
+    struct syslet *syslet = take();
     int res = 0;
     while (syslet == NULL && res == 0 && pool.alive <= pool.limit) {
         pool.idle += 1;
         res = pthread_cond_timedwait(&pool.work, &pool.lock, &until);
         pool.idle -= 1;
-        syslet = take(true);
+        syslet = take();
     }
     return syslet;
 }
@@ -175,8 +178,6 @@ tend(void)
     } while (pool.queued != 0 && pool.taken != taken);
     pool.tended = false;
 }
-
-static void start_if_due(bool wanted);
 
 static void *
 thread_main(void *tends)
@@ -217,27 +218,82 @@ block_signals(sigset_t *before)
     pthread_sigmask(SIG_SETMASK, &set, before);
 }
 
+struct server { /* a thread of the program, while it serves */
+    struct abi_thread *thread;
+    struct head *head; /* borrowed; NULL: it serves for ever */
+};
+
+/* With the pool's lock held, which it gives up. */
+static void
+stop_serving(const struct server *server)
+{
+    /* The last signal may have been meant for another. */
+    pthread_cond_signal(&pool.work);
+    start_if_due(pool.queued != 0);
+    pthread_mutex_unlock(&pool.lock);
+    if (server->head != NULL) {
+        head_let_go(server->head);
+    }
+}
+
+/* The program has cancelled the thread, which was idle: it holds the lock again. */
+static void
+on_cancel(void *argument)
+{
+    struct server *server = argument;
+    pool.given_idle -= 1;
+    stop_serving(server);
+    server->thread->busy = false; /* the program's own handlers come next */
+}
+
+/* With the lock held. The only place where a thread that serves may be cancelled. */
+static void
+wait_as_given(struct server *server)
+{
+    pool.given_idle += 1;
+    pthread_cleanup_push(on_cancel, server);
+    pthread_cond_wait(&pool.work, &pool.lock);
+    pthread_cleanup_pop(0);
+    pool.given_idle -= 1;
+}
+
+/* With the lock held: one that a thread of this head may do. When the head is being
+ * unregistered, what is queued for it; nobody else may be there to do that. */
+static struct syslet *
+take_as_given(const struct head *head, bool ends)
+{
+    struct syslet *before = NULL;
+    for (struct syslet *syslet = pool.first; syslet != NULL; syslet = syslet->link) {
+        if (!ends || syslet->head == head) {
+            remove_after(before, syslet);
+            return syslet;
+        }
+        before = syslet;
+    }
+    return NULL;
+}
+
 void
 pool_serve(struct abi_thread *thread, struct head *head)
 {
+    struct server server = {thread, head};
     sigset_t before;
     block_signals(&before);
     pthread_mutex_lock(&pool.lock);
-    while (head == NULL || !head_ends(head)) {
-        struct syslet *syslet = take(false);
+    for (;;) {
+        bool ends = head != NULL && head_ends(head);
+        struct syslet *syslet = take_as_given(head, ends);
         if (syslet != NULL) {
             pthread_mutex_unlock(&pool.lock);
             run(thread, syslet, false);
             pthread_mutex_lock(&pool.lock);
-            continue;
+        } else if (ends) {
+            break;
+        } else {
+            wait_as_given(&server);
         }
-        pool.given_idle += 1;
-        pthread_cond_wait(&pool.work, &pool.lock);
-        pool.given_idle -= 1;
     }
-    /* The last signal may have been meant for another. */
-    pthread_cond_signal(&pool.work);
-    pthread_mutex_unlock(&pool.lock);
+    stop_serving(&server);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
@@ -290,12 +346,13 @@ pool_submit(struct abi_thread *thread, struct syslet *syslet)
 {
     pthread_mutex_lock(&pool.lock);
     append(syslet);
-    bool some = pool.alive != 0 || pool.limit == 0;
     bool wanted = syslet->head == NULL || head_may_run(syslet->head, 0);
+    bool never = syslet->head != NULL && head_never_runs(syslet->head);
     pthread_cond_signal(&pool.work);
     start_if_due(wanted); /* from here on the syslet may be gone */
     /* Not one thread to be had: it is done here, if nobody else has. */
-    bool here = !some && pool.alive == 0 && remove_if_queued(syslet);
+    bool nobody = never || (pool.limit != 0 && pool.alive == 0);
+    bool here = nobody && pool.given_idle == 0 && remove_if_queued(syslet);
     pthread_mutex_unlock(&pool.lock);
     if (here) {
         run(thread, syslet, false);

@@ -133,7 +133,11 @@ def test_signals_fork_descriptors(installed: Path, tmp_path: Path) -> None:
 
 
 SAID = {
+    "crashes": "no worse",
     "descriptors": "as plain calls",
+    "given": "served and gone",
+    "heads_v1": "one head each",
+    "kept": "woken",
     "masks": "signals where they belong",
 }
 
