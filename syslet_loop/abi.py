@@ -36,15 +36,17 @@ class _End(asyncio.Future[tuple[int, int]]):
     use.
     """
 
-    hub: Any = None
+    hub: _Hub
     ticket = 0
     cancel_asked = False
 
     def cancel(self, msg: Any = None) -> bool:
+        if self.hub.pid != os.getpid():
+            return super().cancel(msg)  # it is the parent's that will end
         if self.done():
             return False
         self.cancel_asked = True
-        lib.hub_cancel(self.hub, self.ticket)
+        lib.hub_cancel(self.hub.handle, self.ticket)
         return True
 
 
@@ -67,14 +69,16 @@ class _Hub:
         ticket = next(_tickets)
         loop = self.loop()
         end = _End(loop=loop)
-        end.hub, end.ticket = self.handle, ticket
+        end.hub, end.ticket = self, ticket
+        # Before it begins: an exception may come at any line of this (Control-C).
+        self.pending[ticket] = end, (atom, *lent)
         last = int(lib.hub_exec(self.handle, address(atom), ticket))
+        if last == 0:
+            return end
+        del self.pending[ticket]
         if last < 0:
             raise OSError(-last, os.strerror(-last))
-        if last > 0:
-            return last
-        self.pending[ticket] = end, (atom, *lent)
-        return end
+        return last
 
     def collect(self) -> None:
         """Tell those whose syslets have ended."""

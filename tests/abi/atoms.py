@@ -21,6 +21,7 @@ NR = {
     "sendto": 44 if X86 else 206,
     "recvfrom": 45 if X86 else 207,
     "getppid": 110 if X86 else 173,
+    "kill": 62 if X86 else 129,
     "prctl": 157 if X86 else 167,
     "gettid": 186 if X86 else 178,
     "nanosleep": 35 if X86 else 101,

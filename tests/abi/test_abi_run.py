@@ -7,8 +7,10 @@ import errno
 import gc
 import os
 import re
+import signal
 import subprocess
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -147,6 +149,69 @@ def test_memory_lives_until_nothing_uses_it(on_loop: Any) -> None:
             gc.collect()
 
     on_loop(main())
+    os.close(start)
+    os.close(finish)
+
+
+def test_an_exception_at_the_moment_it_goes_away(on_loop: Any) -> None:
+    """As of Control-C: its memory is still kept, its end is still collected."""
+    start, finish = os.pipe()
+
+    class Interrupt(BaseException):
+        pass
+
+    def raises(number: int, frame: object) -> None:
+        raise Interrupt
+
+    async def main() -> None:
+        await run(still.atoms, still)  # the loop's hub is there now
+        program = reader(start)
+        program.set(0, "kill", os.getpid(), signal.SIGUSR1, next=1)
+        program.set(1, "read", start, address(program.kept[0]), 1)
+        alive = weakref.ref(program)
+        running = run(program.atoms, program)
+        before = signal.signal(signal.SIGUSR1, raises)
+        with pytest.raises(Interrupt) as caught:
+            running.send(None)
+        signal.signal(signal.SIGUSR1, before)
+        del program, running, caught
+        gc.collect()
+        assert alive() is not None
+        os.write(finish, b"x")
+        while alive() is not None:
+            await asyncio.sleep(0)
+            gc.collect()
+
+    still = Program(V6, 1)
+    still.set(0, "getpid")
+    on_loop(main())
+    os.close(start)
+    os.close(finish)
+
+
+def test_a_child_gives_up_what_is_the_parents() -> None:
+    """Cancelled in a forked child it ends there at once: nothing runs there."""
+    start, finish = os.pipe()
+    program = reader(start)
+
+    async def main() -> Any:
+        running = run(program.atoms, program)
+        waits = running.send(None)
+        waits._asyncio_future_blocking = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork
+            child = os.fork()
+        if child == 0:
+            os._exit(not (waits.cancel() and waits.cancelled()))
+        os.write(finish, b"x")
+        with pytest.raises(StopIteration):
+            await waits
+            running.send(None)
+        return os.waitpid(child, 0)[1]
+
+    with asyncio.Runner(loop_factory=LOOPS["asyncio"]) as runner:
+        assert runner.run(main()) == 0
+    assert list(program.results) == [1, os.getpid()]
     os.close(start)
     os.close(finish)
 
