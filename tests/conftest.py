@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import signal
 import threading
 import time
 import weakref
@@ -26,6 +27,11 @@ from syslet_loop import _native, attach, loop
 KEPT_BYTES = 48 << 20  # what imports, caches and arenas of one test may add for good
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")  # it keeps what was freed
 ENDING_S = 10.0  # on a busy machine; threads end a moment after they were told to
+
+# A shell starts what it puts into the background with SIGINT ignored, and then nothing
+# would end the wait that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def descriptors() -> dict[int, str]:
