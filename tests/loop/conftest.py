@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from kinds import FOREIGN
+from loop.sockets import Pair, make_pair
 
 import syslet_loop
 
@@ -80,10 +80,14 @@ def foreign(request: pytest.FixtureRequest) -> Callable[[], Any]:
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+def ours(backend: str) -> Iterator[asyncio.Runner]:
+    """A Runner on each backend of ours."""
+    with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as made:
+        yield made
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
     """Two connected sockets that do not block."""
-    left, right = socket.socketpair()
-    left.setblocking(False)
-    right.setblocking(False)
-    with left, right:
-        yield left, right
+    with make_pair() as made:
+        yield made

@@ -12,7 +12,7 @@ import functools
 import inspect
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 PATIENCE_S = 20  # how long a test waits for what is certain to come
@@ -181,16 +181,6 @@ async def read_exactly(sock: socket.socket, size: int) -> bytes:
         assert more, "the end of file came early"
         data += more
     return bytes(data)
-
-
-@contextlib.contextmanager
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two connected sockets that do not block."""
-    left, right = socket.socketpair()
-    with left, right:
-        left.setblocking(False)
-        right.setblocking(False)
-        yield left, right
 
 
 def stuff(sock: socket.socket) -> int:

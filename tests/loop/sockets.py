@@ -11,13 +11,24 @@ from typing import Any
 Pair = tuple[socket.socket, socket.socket]
 
 
+def loop_now() -> Any:
+    """The loop that runs; its methods are not looked at by type checkers."""
+    return asyncio.get_running_loop()
+
+
+def open_pair() -> Pair:
+    """Two connected sockets that do not block; who asks for them closes them."""
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    other.setblocking(False)
+    return one, other
+
+
 @contextlib.contextmanager
 def make_pair() -> Iterator[Pair]:
     """Two connected sockets that do not block, and are closed at the end."""
-    one, other = socket.socketpair()
+    one, other = open_pair()
     with one, other:
-        one.setblocking(False)
-        other.setblocking(False)
         yield one, other
 
 

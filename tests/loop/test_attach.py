@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loop.sockets import open_pair
 
 import syslet_loop
 from syslet_loop import _native, attach, calls, syslet
@@ -43,13 +43,6 @@ def run(factory: Factory, main: Any) -> Any:
         return runner.run(main)
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    left, right = socket.socketpair()
-    left.setblocking(False)
-    right.setblocking(False)
-    return left, right
-
-
 def test_worker_after_worker(foreign: Factory, tmp_path: Path) -> None:
     """Each is told to the loop that sleeps, not only the first few."""
 
@@ -72,7 +65,7 @@ def test_flights_that_end_at_once(foreign: Factory) -> None:
 def test_flights_that_wait(foreign: Factory) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        left, right = pair()
+        left, right = open_pair()
         with left, right:
             for number in range(20):
                 loop.call_later(0.001, right.send, b"%d" % number)
@@ -121,7 +114,7 @@ def test_many_flights_at_once(foreign: Factory, tmp_path: Path) -> None:
 
 def test_a_cancelled_flight_takes_nothing(foreign: Factory) -> None:
     async def main() -> None:
-        left, right = pair()
+        left, right = open_pair()
         with left, right:
             with pytest.raises(TimeoutError):
                 await attach.with_timeout(calls.recv(left, 10), 0.02)
@@ -185,7 +178,7 @@ def test_the_engine_ends_with_its_loop(foreign: Factory) -> None:
 
 def test_a_loop_closed_with_flights_in_the_air(foreign: Factory) -> None:
     loop = foreign()
-    left, right = pair()
+    left, right = open_pair()
     with left, right:
 
         async def start() -> asyncio.Future[bytes]:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from loop.sockets import make_pair
 from peers import (
     Buffered,
     Recorder,
     caught,
     fill,
     on_loop,
-    pair,
     read_exactly,
     turns,
     until,
@@ -224,7 +224,7 @@ async def test_callbacks(kind: str) -> None:
         seen.append(variable.get())
         variable.set("set by the callback")
 
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         variable.set("of the one who asked")
         given(loop, kind, callback, left)
         variable.set("something else")
@@ -267,7 +267,7 @@ async def test_tasks_keep_theirs_while_they_wait() -> None:
 
     async def worker(number: int) -> None:
         variable.set(f"worker {number}")
-        with pair() as (left, right):
+        with make_pair() as (left, right):
             for _ in range(5):
                 receiving = asyncio.create_task(loop.sock_recv(left, 10))
                 await asyncio.sleep(0.0001)

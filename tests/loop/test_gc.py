@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from peers import Recorder, on_loop, pair, turns, wired
+from loop.sockets import make_pair
+from peers import Recorder, on_loop, turns, wired
 
 import syslet_loop
 from syslet_loop import calls
@@ -60,7 +61,7 @@ def tied_in_knots(loop: Any, sock: socket.socket) -> None:
 
 def test_a_closed_loop_in_cycles_is_collected(runner: asyncio.Runner) -> None:
     loop = remake(runner)
-    with pair() as (left, _):
+    with make_pair() as (left, _):
         tied_in_knots(loop, left)
         loop.run_until_complete(turns(1))
         tied_in_knots(loop, left)
@@ -144,7 +145,7 @@ async def test_removed_readers_let_go() -> None:
     loop = asyncio.get_running_loop()
     held = Held()
     reference = weakref.ref(held)
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         loop.add_reader(left, held.method, right)
         loop.add_writer(left, held.method, right)
         await turns()
@@ -160,7 +161,7 @@ async def test_replaced_readers_let_go() -> None:
     loop = asyncio.get_running_loop()
     held = Held()
     reference = weakref.ref(held)
-    with pair() as (left, _):
+    with make_pair() as (left, _):
         loop.add_reader(left, held.method)
         loop.add_reader(left, print)
         del held
@@ -252,7 +253,7 @@ async def test_cancelled_waits_let_go() -> None:
     class Socket(socket.socket):
         pass
 
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         sock = Socket(fileno=left.detach())
         sock.setblocking(False)
         for call in (loop.sock_recv(sock, 1), loop.sock_recv_into(sock, bytearray(1))):
@@ -293,7 +294,7 @@ async def test_nothing_grows() -> None:
             await loop.sock_recv(peer, 1)
             transport.pause_reading()
             transport.resume_reading()
-        with pair() as (left, right):
+        with make_pair() as (left, right):
             loop.add_reader(left, print)
             loop.add_writer(right, print)
             loop.remove_writer(right)

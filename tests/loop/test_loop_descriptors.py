@@ -8,19 +8,13 @@ import socket
 from pathlib import Path
 
 import pytest
-
-
-def pair() -> tuple[socket.socket, socket.socket]:
-    left, right = socket.socketpair()
-    left.setblocking(False)
-    right.setblocking(False)
-    return left, right
+from loop.sockets import open_pair
 
 
 def test_readers_are_called_while_there_is_something(runner: asyncio.Runner) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        left, right = pair()
+        left, right = open_pair()
         seen: list[bytes] = []
         done = loop.create_future()
 
@@ -47,7 +41,7 @@ def test_readers_can_be_added_and_removed_all_the_time(
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for _ in range(50):
-            left, right = pair()
+            left, right = open_pair()
             ready = loop.create_future()
             loop.add_reader(left, ready.set_result, None)
             right.send(b"x")
@@ -83,7 +77,7 @@ def test_a_writer_waits_for_room(runner: asyncio.Runner) -> None:
 def test_reader_and_writer_of_one_descriptor(runner: asyncio.Runner) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        left, right = pair()
+        left, right = open_pair()
         readable, writable = loop.create_future(), loop.create_future()
         loop.add_reader(left, readable.set_result, None)
         loop.add_writer(left, writable.set_result, None)
@@ -163,7 +157,7 @@ def test_sock_sendfile(runner: asyncio.Runner, tmp_path: Path) -> None:
 
     async def main() -> bytes:
         loop = asyncio.get_running_loop()
-        left, right = pair()
+        left, right = open_pair()
         with left, right, open(path, "rb") as file:
             sending = asyncio.create_task(loop.sock_sendfile(left, file))
             data = b""
@@ -192,7 +186,7 @@ def test_a_refused_connection_is_an_error(runner: asyncio.Runner) -> None:
 def test_a_cancelled_sock_recv_leaves_nothing(runner: asyncio.Runner) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        left, right = pair()
+        left, right = open_pair()
         with left, right:
             waiting = asyncio.create_task(loop.sock_recv(left, 10))
             await asyncio.sleep(0.01)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loop.sockets import open_pair
 
 import syslet_loop
 from syslet_loop import EventLoop, calls, syslet
@@ -43,13 +43,6 @@ def in_thread(work: Any) -> Any:
     return found[0]
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    left, right = socket.socketpair()
-    left.setblocking(False)
-    right.setblocking(False)
-    return left, right
-
-
 def test_there_is_no_engine_before_the_first_wait() -> None:
     loop = syslet_loop.new_event_loop()
     loop.run_until_complete(asyncio.sleep(0))
@@ -76,7 +69,7 @@ def test_backend_and_stats_tell_about_the_engine(backend: str) -> None:
 def test_flights_wait_beside_everything_else(backend: str) -> None:
     async def main() -> list[bytes]:
         loop = asyncio.get_running_loop()
-        left, right = pair()
+        left, right = open_pair()
         with left, right:
             waiting = [asyncio.ensure_future(calls.recv(left, 1)) for _ in range(3)]
             await asyncio.sleep(0.01)
@@ -110,7 +103,7 @@ def test_a_loop_moves_to_another_thread(backend: str) -> None:
 
 def test_a_loop_with_flights_in_the_air_stays_where_it_is(backend: str) -> None:
     loop = syslet_loop.new_event_loop()
-    left, right = pair()
+    left, right = open_pair()
     with left, right:
         waiting = loop.create_task(calls.recv(left, 10))
         loop.run_until_complete(asyncio.sleep(0.01))
@@ -135,7 +128,7 @@ def test_other_threads_cannot_take_the_engine_of_a_running_loop() -> None:
 
 def test_closing_lands_what_is_in_the_air(backend: str) -> None:
     loop = syslet_loop.new_event_loop()
-    left, right = pair()
+    left, right = open_pair()
     with left, right:
         tasks = [loop.create_task(calls.recv(left, 10)) for _ in range(20)]
         loop.run_until_complete(asyncio.sleep(0.01))
@@ -176,7 +169,7 @@ async def _read() -> bytes:
 
 def test_an_interrupted_run_closes_everything(backend: str) -> None:
     async def main() -> None:
-        left, right = pair()
+        left, right = open_pair()
         with left, right:
             waiting = asyncio.ensure_future(calls.recv(left, 10))
             await asyncio.sleep(0.01)
@@ -189,7 +182,7 @@ def test_an_interrupted_run_closes_everything(backend: str) -> None:
 
 def test_with_a_time_limit(backend: str) -> None:
     async def main() -> None:
-        left, right = pair()
+        left, right = open_pair()
         with left, right:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.02):

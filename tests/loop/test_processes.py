@@ -28,10 +28,9 @@ shell = asyncio.create_subprocess_shell
 
 
 @pytest.fixture
-def runner(backend: str) -> Iterator[asyncio.Runner]:
-    """A Runner on a loop of ours."""
-    with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as made:
-        yield made
+def runner(ours: asyncio.Runner) -> asyncio.Runner:
+    """No other loop than ours."""
+    return ours
 
 
 @pytest.fixture

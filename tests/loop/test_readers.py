@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import caught, on_loop, pair, stuff, turns, until
+from loop.sockets import make_pair
+from peers import caught, on_loop, stuff, turns, until
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 @on_loop
 async def test_adding_and_removing() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, _):
+    with make_pair() as (left, _):
         for add, remove in (
             (loop.add_reader, loop.remove_reader),
             (loop.add_writer, loop.remove_writer),
@@ -45,7 +46,7 @@ async def test_adding_and_removing() -> None:
 @on_loop
 async def test_arguments() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, _):
+    with make_pair() as (left, _):
         seen: list[Any] = []
         loop.add_writer(left, lambda *args: seen.append(args), 1, "two", None)
         await until(lambda: seen)
@@ -59,7 +60,7 @@ async def test_arguments() -> None:
 async def test_calls_go_on_while_there_is_something() -> None:
     """Whatever the callback leaves is told again; without more, nothing is told."""
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         calls: list[int] = []
         loop.add_reader(left, calls.append, 1)
         await turns()
@@ -82,7 +83,7 @@ async def test_calls_go_on_while_there_is_something() -> None:
 @on_loop
 async def test_a_second_reader_replaces_the_first() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         seen: list[str] = []
         loop.add_reader(left, seen.append, "first")
         loop.add_reader(left, seen.append, "second")
@@ -101,7 +102,7 @@ async def test_a_second_reader_replaces_the_first() -> None:
 @on_loop
 async def test_removing_within_the_callback() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         seen: list[bool] = []
         loop.add_reader(left, lambda: seen.append(loop.remove_reader(left)))
         right.send(b"x")
@@ -114,7 +115,7 @@ async def test_removing_within_the_callback() -> None:
 async def test_removing_another_that_is_ready_too() -> None:
     """Of two that are ready in one turn, the first may take the other out."""
     loop = asyncio.get_running_loop()
-    with pair() as (one, to_one), pair() as (two, to_two):
+    with make_pair() as (one, to_one), make_pair() as (two, to_two):
         seen: list[str] = []
 
         def told(name: str) -> None:
@@ -133,7 +134,7 @@ async def test_removing_another_that_is_ready_too() -> None:
 @on_loop
 async def test_replacing_another_that_is_ready_too() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (one, to_one), pair() as (two, to_two):
+    with make_pair() as (one, to_one), make_pair() as (two, to_two):
         seen: list[str] = []
 
         def told(name: str) -> None:
@@ -156,7 +157,7 @@ async def test_replacing_another_that_is_ready_too() -> None:
 @on_loop
 async def test_adding_again_within_the_callback() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         seen: list[int] = []
 
         def read(number: int) -> None:
@@ -175,7 +176,7 @@ async def test_adding_again_within_the_callback() -> None:
 @on_loop
 async def test_the_reader_comes_before_the_writer() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         seen: list[str] = []
         right.send(b"x")
         loop.add_writer(left, seen.append, "writer")
@@ -190,7 +191,7 @@ async def test_the_reader_comes_before_the_writer() -> None:
 async def test_a_failing_callback_stays_registered() -> None:
     loop = asyncio.get_running_loop()
     contexts = caught()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         loop.add_reader(left, int, "no number")
         right.send(b"x")
         await until(lambda: len(contexts) >= 2)
@@ -228,7 +229,7 @@ async def test_ends_of_pipes() -> None:
 @on_loop
 async def test_a_writer_waits_for_room_each_time() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         for _ in range(3):
             taken = stuff(left)
             told = asyncio.Event()
@@ -281,7 +282,7 @@ async def test_closing_within_the_callback() -> None:
 @on_loop
 async def test_duplicates_are_descriptors_of_their_own() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right), left.dup() as other:
+    with make_pair() as (left, right), left.dup() as other:
         seen: list[str] = []
         loop.add_reader(left, seen.append, "left")
         loop.add_reader(other, seen.append, "other")
@@ -360,7 +361,7 @@ async def test_many_descriptors() -> None:
 async def test_nobody_starves() -> None:
     """Callbacks that never end, a descriptor that is always ready, and timers."""
     loop = asyncio.get_running_loop()
-    with pair() as (left, _):
+    with make_pair() as (left, _):
         counts = {"soon": 0, "ready": 0, "timer": 0}
 
         def count(name: str, again: Any, *args: Any) -> None:
@@ -383,7 +384,7 @@ async def test_nobody_starves() -> None:
 def test_readers_outlive_a_run(runner: asyncio.Runner) -> None:
     loop = runner.get_loop()
     seen: list[int] = []
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         loop.add_reader(left, seen.append, 1)
         right.send(b"x")
         runner.run(turns())

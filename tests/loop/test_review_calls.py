@@ -14,11 +14,11 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from loop.sockets import make_pair
 from peers import (
     PATIENCE_S,
     Recorder,
     on_loop,
-    pair,
     read_exactly,
     turns,
     until,
@@ -172,9 +172,9 @@ class Unclassed(asyncio.Protocol):
 async def test_a_protocol_that_does_not_say_what_it_is() -> None:
     """No transport is made. asyncio leaves one that says it was not closed."""
     loop = asyncio.get_running_loop()
-    with pair() as (left, _), pytest.raises(ZeroDivisionError):
+    with make_pair() as (left, _), pytest.raises(ZeroDivisionError):
         _native.SocketTransport(loop, left, Unclassed())
-    with pair() as (left, _), pytest.raises(ZeroDivisionError):
+    with make_pair() as (left, _), pytest.raises(ZeroDivisionError):
         await loop.create_connection(Unclassed, sock=left)
     async with wired() as (transport, protocol, peer):
         with pytest.raises(ZeroDivisionError):

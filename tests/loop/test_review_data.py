@@ -17,13 +17,13 @@ import threading
 from typing import Any
 
 import pytest
+from loop.sockets import make_pair
 from peers import (
     PATIENCE_S,
     Buffered,
     Recorder,
     fill,
     on_loop,
-    pair,
     read_exactly,
     tcp_pair,
     turns,
@@ -144,7 +144,7 @@ def used_again(sock: socket.socket) -> Any:
     """Closes the socket; a pair whose first has its number, and data from the other."""
     number = sock.fileno()
     sock.close()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         assert left.fileno() == number
         right.send(b"of another")
         yield left, right

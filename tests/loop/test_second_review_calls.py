@@ -11,32 +11,11 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from loop.sockets import Pair, make_pair, waiting
+from loop.sockets import Pair, loop_now, waiting
 from processes import check_process
-
-import syslet_loop
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    with make_pair() as made:
-        yield made
-
-
-@pytest.fixture
-def ours(backend: str) -> Iterator[asyncio.Runner]:
-    """A Runner on each backend of ours."""
-    with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as made:
-        yield made
-
-
-def loop_now() -> Any:
-    return asyncio.get_running_loop()
-
 
 # The wait.
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers import fill, on_loop, pair, turns, until, wired
+from loop.sockets import make_pair
+from peers import fill, on_loop, turns, until, wired
 
 ours = pytest.mark.parametrize("runner", ("plain", "uring", "epoll"), indirect=True)
 
@@ -37,7 +38,7 @@ class File:
 async def test_the_first_file_stays_while_its_number_is_registered() -> None:
     loop = asyncio.get_running_loop()
     removed: list[bool] = []
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         number = left.fileno()
         told = asyncio.Event()
         file = File(number, lambda: removed.append(loop.remove_reader(number)))
@@ -55,7 +56,7 @@ async def test_the_first_file_stays_while_its_number_is_registered() -> None:
 @on_loop
 async def test_a_closed_file_is_removed_though_its_number_was_added_too() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, _):
+    with make_pair() as (left, _):
         loop.add_reader(left, print)
         loop.add_reader(left.fileno(), print)
         left.close()
@@ -75,7 +76,7 @@ async def test_a_file_that_removes_what_takes_its_number() -> None:
     del file
     os.close(reading)
     os.close(writing)
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         assert left.fileno() == reading
         loop.add_reader(left, print)  # lets go of the file, which removes this
         assert removed == [True]
@@ -93,11 +94,11 @@ async def test_a_file_that_removes_what_takes_its_number() -> None:
 async def test_removing_one_of_two_adds_nothing_for_the_other() -> None:
     loop = asyncio.get_running_loop()
     called: list[str] = []
-    with pair() as (left, _):
+    with make_pair() as (left, _):
         number = left.fileno()
         loop.add_reader(number, called.append, "read")
         loop.add_writer(number, called.append, "write")
-    with pair() as (left, _):
+    with make_pair() as (left, _):
         assert left.fileno() == number
         assert loop.remove_reader(number)
         await turns()
@@ -112,7 +113,7 @@ async def test_removing_one_of_two_adds_nothing_for_the_other() -> None:
 async def test_a_cancelled_reader_whose_file_adds_another() -> None:
     loop: Any = asyncio.get_running_loop()
     told: list[str] = []
-    with pair() as (left, right), pair() as (other, sender):
+    with make_pair() as (left, right), make_pair() as (other, sender):
         high = fcntl.fcntl(other, fcntl.F_DUPFD_CLOEXEC, 3000)
         file = File(left.fileno(), lambda: loop.add_reader(high, told.append, "high"))
         handle = loop._add_reader(file, told.append, "cancelled")

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from certificate import client_context, server_context
+from loop.sockets import make_pair
 from peers import (
     Recorder,
     fill,
     on_loop,
-    pair,
     read_all,
     read_exactly,
     turns,
@@ -78,7 +78,7 @@ async def test_parts_to_a_socket(
     path: Path, kind: str, offset: int, count: int | None, part: slice
 ) -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right), opened(path, kind) as file:
+    with make_pair() as (left, right), opened(path, kind) as file:
         taking = asyncio.create_task(read_all(right))
         sent = await loop.sock_sendfile(left, file, offset, count)
         assert sent == len(CONTENT[part])
@@ -97,7 +97,7 @@ async def test_without_a_fallback(path: Path) -> None:
         with pytest.raises(asyncio.SendfileNotAvailableError):
             await loop.sendfile(transport, io.BytesIO(CONTENT), fallback=False)
         assert await read_exactly(peer, 10) == CONTENT[:10]
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         with open(path, "rb") as file:
             assert await loop.sock_sendfile(left, file, 0, 10, fallback=False) == 10
         with pytest.raises(asyncio.SendfileNotAvailableError):
@@ -158,7 +158,7 @@ async def test_a_peer_that_leaves(path: Path, kind: str) -> None:
 @on_loop
 async def test_a_peer_that_leaves_a_socket(path: Path) -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right), open(path, "rb") as file:
+    with make_pair() as (left, right), open(path, "rb") as file:
         sending = asyncio.create_task(loop.sock_sendfile(left, file))
         await read_exactly(right, 1000)
         right.close()
@@ -170,7 +170,7 @@ async def test_a_peer_that_leaves_a_socket(path: Path) -> None:
 @on_loop
 async def test_cancelling(path: Path) -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right), open(path, "rb") as file:
+    with make_pair() as (left, right), open(path, "rb") as file:
         sending = asyncio.create_task(loop.sock_sendfile(left, file))
         await turns()
         sending.cancel()
@@ -198,7 +198,7 @@ async def test_cancelling(path: Path) -> None:
 @on_loop
 async def test_what_is_refused(path: Path) -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, _), open(path, "rb") as file:
+    with make_pair() as (left, _), open(path, "rb") as file:
         for count in (0, -1):
             with pytest.raises(ValueError, match="count must be a positive integer"):
                 await loop.sock_sendfile(left, file, 0, count)

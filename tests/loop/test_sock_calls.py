@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import on_loop, pair, read_exactly, reset, stuff, tcp_pair, turns
+from loop.sockets import make_pair
+from peers import on_loop, read_exactly, reset, stuff, tcp_pair, turns
 
 
 @on_loop
 async def test_results() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         assert await loop.sock_sendall(left, b"0123456789") is None
         assert await loop.sock_recv(right, 2) == b"01"
         memory = bytearray(b"......")
@@ -37,7 +38,7 @@ async def test_results() -> None:
 @on_loop
 async def test_results_that_are_waited_for() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         memory = bytearray(4)
         for call, expected in (
             (loop.sock_recv(left, 10), b"data"),
@@ -56,7 +57,7 @@ async def test_results_that_are_waited_for() -> None:
 @on_loop
 async def test_the_end_of_file_is_waited_for() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         waiting = asyncio.create_task(loop.sock_recv(left, 10))
         await turns()
         right.close()
@@ -69,7 +70,7 @@ async def test_the_end_of_file_is_waited_for() -> None:
 )
 @on_loop
 async def test_what_sendall_takes(data: Any) -> None:
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         loop = asyncio.get_running_loop()
         assert await loop.sock_sendall(left, data) is None
         left.close()
@@ -79,7 +80,7 @@ async def test_what_sendall_takes(data: Any) -> None:
 @on_loop
 async def test_sendall_waits_and_keeps_the_order() -> None:
     payload = os.urandom(3 << 20)
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         loop = asyncio.get_running_loop()
         sending = asyncio.create_task(loop.sock_sendall(left, memoryview(payload)))
         await turns()
@@ -205,7 +206,7 @@ async def test_failures_of_peers() -> None:
             await waiting
         with pytest.raises(BrokenPipeError):
             await loop.sock_sendall(left, b"x")
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         stuff(left)
         waiting = asyncio.create_task(loop.sock_sendall(left, b"x"))
         await turns()
@@ -217,7 +218,7 @@ async def test_failures_of_peers() -> None:
 @on_loop
 async def test_wrong_buffers() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         right.send(b"x")
         with pytest.raises(TypeError):
             await loop.sock_recv_into(left, b"read only")

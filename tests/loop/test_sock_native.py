@@ -16,25 +16,15 @@ import os
 import socket
 import ssl
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from loop.sockets import Pair, bound, make_pair
+from loop.sockets import Pair, bound, loop_now
 
 import syslet_loop
 
 Call = Callable[[Any, socket.socket], Awaitable[Any]]
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    with make_pair() as made:
-        yield made
-
-
-def loop_now() -> Any:
-    return asyncio.get_running_loop()
 
 
 # Values.

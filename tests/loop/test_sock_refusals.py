@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers import on_loop, pair, read_exactly, stuff, turns, wired
+from loop.sockets import make_pair
+from peers import on_loop, read_exactly, stuff, turns, wired
 
 Call = Callable[[Any, socket.socket], Any]
 
@@ -37,7 +38,7 @@ every = pytest.mark.parametrize("call", EVERY.values(), ids=EVERY)
 @on_loop
 async def test_a_cancelled_wait_leaves_nothing(call: Call) -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         for _ in range(3):
             waiting = asyncio.create_task(call(loop, left))
             await turns()
@@ -55,7 +56,7 @@ async def test_a_cancelled_wait_leaves_nothing(call: Call) -> None:
 @on_loop
 async def test_a_cancelled_send_leaves_nothing() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         taken = stuff(left)
         waiting = asyncio.create_task(loop.sock_sendall(left, b"never"))
         await turns()
@@ -99,7 +100,7 @@ async def test_a_cancelled_accept_and_connect_leave_nothing() -> None:
 @on_loop
 async def test_timeouts_take_no_data() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         for number in range(5):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.002):
@@ -111,7 +112,7 @@ async def test_timeouts_take_no_data() -> None:
 @on_loop
 async def test_receiving_and_sending_at_once() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         taken = stuff(left)
         receiving = asyncio.create_task(loop.sock_recv(left, 10))
         sending = asyncio.create_task(loop.sock_sendall(left, b"sent"))
@@ -127,7 +128,7 @@ async def test_receiving_and_sending_at_once() -> None:
 @on_loop
 async def test_two_waits_for_one_socket_lose_nothing() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         both = [asyncio.create_task(loop.sock_recv(left, 10)) for _ in range(2)]
         await turns()
         right.send(b"ab")

@@ -10,32 +10,15 @@ import socket
 import struct
 import sys
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from loop.sockets import Pair, bound, make_pair, waiting
+from loop.sockets import Pair, bound, loop_now, make_pair, waiting
 
 import syslet_loop
 
 FULL = 8 << 20  # more than any socket's buffer takes
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    with make_pair() as made:
-        yield made
-
-
-@pytest.fixture
-def ours(backend: str) -> Iterator[asyncio.Runner]:
-    """A Runner on each backend of ours."""
-    with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as made:
-        yield made
-
-
-def loop_now() -> Any:
-    return asyncio.get_running_loop()
 
 
 async def begun(call: Awaitable[Any]) -> asyncio.Task[Any]:

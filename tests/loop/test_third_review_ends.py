@@ -12,7 +12,8 @@ import socket
 from typing import Any
 
 import pytest
-from peers import PATIENCE_S, KeepsOpen, Recorder, on_loop, pair, until, wired
+from loop.sockets import make_pair
+from peers import PATIENCE_S, KeepsOpen, Recorder, on_loop, until, wired
 from processes import check_process
 from test_datagram import endpoint
 
@@ -92,7 +93,7 @@ async def test_a_closed_socket_of_another_class() -> None:
     async with wired(sockets=(mine, right)) as (transport, protocol, _):
         number = mine.fileno()
         mine.close()
-        with pair() as (new, other):
+        with make_pair() as (new, other):
             assert new.fileno() == number
             other.send(b"of another")
             transport.write(b"for the peer")
@@ -123,7 +124,7 @@ class File:
 @on_loop
 async def test_the_end_of_a_file_removes_what_came_after_it() -> None:
     loop = asyncio.get_running_loop()
-    with pair() as (left, _):
+    with make_pair() as (left, _):
         for _ in range(3):
             loop.add_reader(File(left), print)
             loop.add_reader(left, print)

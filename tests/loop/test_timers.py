@@ -9,7 +9,8 @@ import weakref
 from typing import Any
 
 import pytest
-from peers import on_loop, pair, turns, until
+from loop.sockets import make_pair
+from peers import on_loop, turns, until
 
 import syslet_loop
 
@@ -157,7 +158,7 @@ async def test_a_timer_that_is_made_in_a_timer_waits_a_turn() -> None:
 async def test_data_comes_before_a_timer_that_is_due() -> None:
     """So a timeout does not strike when the data is there already."""
     loop = asyncio.get_running_loop()
-    with pair() as (left, right):
+    with make_pair() as (left, right):
         seen: list[str] = []
 
         def read() -> None:
