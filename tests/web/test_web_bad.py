@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import struct
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from clients import Client, ask, raw
 
 from syslet_loop import web
+from syslet_loop.web_connection import Connection
 
 QUICK: dict[str, float] = {
     "head_s": 0.2,
@@ -180,8 +181,23 @@ def test_what_is_around_a_body_is_limited(data: bytes) -> None:
     assert status(said(head + data)) == 400
 
 
-def test_a_large_answer_to_an_unread_body_is_sent_to_its_end() -> None:
+def test_a_large_answer_to_an_unread_body_is_sent_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that begins to read only when the server has lingered long enough."""
     app = made(linger_s=0.1)
+    looks: list[float] = []  # at the connection while it answers, by the server's clock
+    has_waited = threading.Event()
+    check_time = Connection.check_time
+
+    def noted(connection: Connection, now: float) -> None:
+        check_time(connection, now)
+        if connection.current is not None:
+            looks.append(now)
+            if now - looks[0] > 2 * app.limits.linger_s:
+                has_waited.set()
+
+    monkeypatch.setattr(Connection, "check_time", noted)
 
     async def large(request: web.Request) -> web.Response:
         return web.Response(body=bytes(20_000_000))
@@ -193,7 +209,7 @@ def test_a_large_answer_to_an_unread_body_is_sent_to_its_end() -> None:
             conn.send(
                 b"POST /large HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n"
             )
-            time.sleep(0.4)  # longer than the server lingers
+            assert has_waited.wait(20)
             return len(conn.answer().body)
 
     assert ask(app, client) == 20_000_000

@@ -23,16 +23,35 @@ from syslet_loop import web
 async def who(request):
     return web.Response(text=f"{VERSION} {os.getpid()}")
 
+async def begun(request):
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"begun")
+    return response
+
 async def slow(request):
-    await asyncio.sleep(float(request.query["s"]))
-    return web.Response(text="slow")
+    response = await begun(request)
+    await request.app["stopping"].wait()
+    await response.write(b"ended")
+    return response
+
+async def endless(request):
+    await begun(request)
+    await asyncio.Event().wait()
+
+async def tell(app):
+    app["stopping"].set()
 
 async def die(request):
     os._exit(1)
 
 def make():
     app = web.Application()
-    app.add_routes([web.get("/", who), web.get("/slow", slow), web.get("/die", die)])
+    app["stopping"] = asyncio.Event()
+    app.on_shutdown.append(tell)
+    for handler in (slow, endless, die):
+        app.router.add_get(f"/{handler.__name__}", handler)
+    app.router.add_get("/", who)
     return app
 
 async def make_async():
@@ -117,6 +136,17 @@ class Parent:
         self.errors.close()
 
 
+def begin(conn: Client, path: str) -> None:
+    """Ask for something that takes its time; returns when its answer has begun."""
+    conn.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+    conn.until(b"begun")
+
+
+def has_ended(conn: Client) -> bool:
+    """Whether that answer comes to its end, and the connection with it."""
+    return conn.rest().endswith(b"ended\r\n0\r\n\r\n")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """Where a program lies; afterwards no process of it is left."""
@@ -159,10 +189,9 @@ def test_running_requests_are_finished(folder: Path, number: int) -> None:
     parent = started(folder)
     try:
         with Client(parent.port) as conn:
-            conn.send(b"GET /slow?s=0.5 HTTP/1.1\r\nHost: a\r\n\r\n")
-            time.sleep(0.1)  # it has arrived: nothing tells when
+            begin(conn, "/slow")
             parent.child.send_signal(number)
-            assert conn.answer().body == b"slow"
+            assert has_ended(conn)
         assert parent.child.wait(20) == 0
     finally:
         parent.close()
@@ -172,11 +201,10 @@ def test_the_terminal_interrupts_everybody_at_once(folder: Path) -> None:
     parent = started(folder)
     try:
         with Client(parent.port) as conn:
-            conn.send(b"GET /slow?s=0.5 HTTP/1.1\r\nHost: a\r\n\r\n")
-            time.sleep(0.1)
+            begin(conn, "/slow")
             for pid in (*parent.workers(), parent.child.pid):
                 os.kill(pid, signal.SIGINT)
-            assert conn.answer().body == b"slow"
+            assert has_ended(conn)
         assert parent.child.wait(20) == 0
     finally:
         parent.close()
@@ -186,10 +214,9 @@ def test_what_takes_too_long_is_cut_off(folder: Path) -> None:
     parent = started(folder, options="workers=1, grace_s=0.2")
     try:
         with Client(parent.port) as conn:
-            conn.send(b"GET /slow?s=100 HTTP/1.1\r\nHost: a\r\n\r\n")
-            time.sleep(0.1)
+            begin(conn, "/endless")
             parent.child.send_signal(signal.SIGTERM)
-            assert conn.rest() == b""
+            assert conn.rest() == b"\r\n"  # of what had begun
         assert parent.child.wait(20) == 0
     finally:
         parent.close()
@@ -200,12 +227,12 @@ def test_hangup_replaces_the_workers_and_loses_no_request(folder: Path) -> None:
     try:
         old = parent.workers()
         with Client(parent.port) as conn:
-            conn.send(b"GET /slow?s=0.5 HTTP/1.1\r\nHost: a\r\n\r\n")
+            begin(conn, "/slow")
             parent.write()
             parent.child.send_signal(signal.SIGHUP)
             versions = []
             parent.until(lambda: versions.append(parent.ask()[0]) or versions[-1] == 2)
-            assert conn.answer().body == b"slow"
+            assert has_ended(conn)
         parent.until(lambda: not parent.workers() & old)
         assert {parent.ask()[0] for _ in range(20)} == {2}
         assert versions == sorted(versions) or set(versions) == {1, 2}
