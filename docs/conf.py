@@ -23,7 +23,7 @@ from syslet_loop.op_words import SAYS  # noqa: E402
 project = "syslet_loop"
 author = "the syslet_loop developers"
 release = version = syslet_loop.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 html_theme = "furo"
 html_title = f"syslet_loop {release}"
 exclude_patterns = ["_build"]
@@ -31,6 +31,7 @@ default_role = "literal"
 highlight_language = "none"  # indented blocks are commands and tables
 manpages_url = "https://man7.org/linux/man-pages/man{section}/{page}.{section}.html"
 myst_heading_anchors = 3
+viewcode_line_numbers = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_type_aliases = {"Path": "str | bytes | os.PathLike"}
