@@ -79,10 +79,10 @@ def peak_memory(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def server(command: list[str]) -> Iterator[Server]:
+def server(command: list[str], core: int | None = SERVER_CORE) -> Iterator[Server]:
     """Start it, wait for the line with its address, end it afterwards."""
     with tempfile.TemporaryFile("w+") as errors:
-        with on_core(SERVER_CORE):
+        with on_core(core):
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,

@@ -21,7 +21,7 @@ import syslet_loop
 from benchmarks import compare, stored
 from benchmarks.loops import versions
 
-NAMES = ("interpreter", "files", "bulk", "disk", "chain", "drawing")
+NAMES = ("interpreter", "files", "bulk", "disk", "chain", "drawing", "workers")
 COMPARED = ("network", "scheduling", "http", "web")  # loops, row by row
 
 

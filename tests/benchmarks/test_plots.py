@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,29 @@ def test_the_readme_says_where_peers_are_ahead(tmp_path: Path) -> None:
     assert re.search(r"^\| a row lost \| 0\.9 \| 1 \| 1\.2 \| 1\.33 \|$", text, re.M)
     assert "A peer is ahead in 1 of 2 rows." in text
     assert "old" not in text and text.startswith("before") and "after" in text
+
+
+def texts(picture: Path) -> list[str]:
+    """What is written in a picture, in its order."""
+    return re.findall(r">([^<>]+)</text>", picture.read_text())
+
+
+def test_what_is_shown_is_what_is_stored(tmp_path: Path) -> None:
+    """Two pictures of the documentation and the README's table, made again."""
+    docs, names = ROOT / "docs" / "benchmarks", ("summary", "chain")
+    folder, readme = tmp_path / "benchmarks", tmp_path / "README.md"
+    folder.mkdir()
+    for file in (*docs.glob("*.json"), docs.with_suffix(".md")):
+        shutil.copy(file, folder if file.suffix == ".json" else tmp_path)
+    shutil.copy(ROOT / "README.md", readme)
+    command("plots", *names, "--folder", folder)
+    command("summary", "--folder", folder, "--readme", readme)
+    drawn = {each.name: texts(each) for each in folder.glob("*.svg")}
+    shown = {
+        each.name: texts(each) for name in names for each in docs.glob(f"*{name}.svg")
+    }
+    assert drawn == shown
+    assert readme.read_text() == (ROOT / "README.md").read_text()
 
 
 def test_the_row_to_lead_with_is_of_the_newest_python() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import http, web
+from benchmarks import http, web, workers
 from benchmarks.loops import OURS
-from benchmarks.processes import server
+from benchmarks.processes import PYTHON, server
 
 PAIRS = [(row, name) for row in web.CASES for name in (*row.names, OURS)]
 
@@ -29,6 +29,32 @@ def test_a_server_answers(row: web.Row, name: str, tmp_path: Path) -> None:
         with urllib.request.urlopen(url, timeout=20) as answer:
             wanted = b"Hello, world!" if row.path == "/" else b"content"
             assert answer.read() == wanted
+
+
+@pytest.mark.parametrize("count", workers.COUNTS)
+def test_workers_answer(count: int, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"content")
+    command = [*PYTHON, "benchmarks.workers", str(count), str(tmp_path)]
+    answers = {"/": b"Hello, world!", "/files/f": b"content", "/work": b"2400"}
+    assert answers.keys() == workers.ROWS.keys()
+    with server(command, None) as running:
+        assert len(workers.children(running.pid)) == count
+        for path, wanted in answers.items():
+            url = f"http://127.0.0.1:{running.address}{path}"
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                assert answer.read() == wanted
+
+
+def test_the_table_of_workers() -> None:
+    def run(rate: float, cpu_ns: float) -> dict[str, float]:
+        return {"rate": rate, "cpu_ns": cpu_ns, "p99_us": 1500}
+
+    runs = {(path, 1): [run(1000, 9000), run(900, 9000)] for path in workers.ROWS}
+    runs |= {(path, 2): [run(1900, 9900), run(1800, 9900)] for path in workers.ROWS}
+    lines = workers.table(runs).splitlines()
+    one, two = "950/s, 9.0 µs CPU, p99 1.5 ms", "1850/s, 9.9 µs CPU, p99 1.5 ms"
+    assert lines[2] == f"| 13 bytes | {one} | {two} | 1.95 | 1.10 |"
+    assert len(lines) == 2 + len(workers.ROWS)
 
 
 def test_what_wrk_says() -> None:
