@@ -19,6 +19,7 @@ from .files_buffers import (
 from .files_bulk import iter_chunks, read_many, stat_many
 from .files_direct import (
     aligned_buffer,
+    direct_buffers,
     direct_pread,
     direct_pwrite,
     fadvise,
@@ -71,6 +72,7 @@ __all__ = [
     "append_bytes",
     "copyfile",
     "copytree",
+    "direct_buffers",
     "direct_pread",
     "direct_pwrite",
     "fadvise",

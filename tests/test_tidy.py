@@ -94,7 +94,7 @@ LAYERS = (
 )
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
 NATIVE_USERS = {"attach", "atoms", "connections", "doctor", "loop", "plan"}
-NATIVE_USERS |= {"executors", "files_whole", "language", "processes"}
+NATIVE_USERS |= {"executors", "files_direct", "files_whole", "language", "processes"}
 STDLIB_ONLY = ("op_words", "ops", "program_format")
 
 FORBIDDEN = {

@@ -182,6 +182,15 @@ poll_is_one_fd(struct flight *flight, const struct step *step, const uint64_t *a
     return true;
 }
 
+/* Memory is registered for O_DIRECT. Then the kernel has no copy to make, and writes
+ * overlap in the ring (docs/rationale.md). */
+static bool
+writes_directly(const struct flight *flight, const struct op *op, const uint64_t *args)
+{
+    return op->opcode == RING_WRITE && op->args[3] == 'o' &&
+           fixed_find(flight->engine, args[1], args[2]) >= 0;
+}
+
 static bool
 wants_worker(struct flight *flight, const struct step *step, const uint64_t *args)
 {
@@ -192,7 +201,8 @@ wants_worker(struct flight *flight, const struct step *step, const uint64_t *arg
     /* Writing to a file and whatever follows it is a worker's: the ring would hand
      * each atom to a kernel thread of its own. */
     return (op->flags & OP_WRITES) && op->ready == POLLOUT &&
-           !(op->flags & OP_SOCKET) && fd_is_file(flight, (int)args[0]);
+           !(op->flags & OP_SOCKET) && !writes_directly(flight, op, args) &&
+           fd_is_file(flight, (int)args[0]);
 }
 
 /* The flight leaves this thread; it is back when the kernel, the fd or the worker is

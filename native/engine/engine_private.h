@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "engine.h"
+#include "fixed.h"
 #include "flight.h"
 #include "ring.h"
 #include "slots.h"
@@ -82,6 +83,7 @@ struct engine {
     struct engine_options options;
     uint64_t misses[MISSES_COUNTED + 1]; /* by number; the last: all others */
     uint64_t memory;                     /* atomic: bytes that flight_heap has given */
+    struct fixed_table fixed;            /* borrows the memory in it */
     struct ring ring;
     struct workers workers;
 };

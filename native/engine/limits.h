@@ -37,6 +37,7 @@ enum {
     WORKER_STACK_BYTES_MORE = 1 << 23,
     WORKER_IDLE_MS = 5000,      /* an idle worker ends after this */
     DRAIN_FAILURES_MAX = 100,   /* turns that fail while an engine closes */
+    FIXED_MAX = 16,             /* registered pieces of memory: then plain requests */
     RING_RETRY_NS = 1000000,    /* the ring took nothing: again after this */
     CANCEL_RESEND_NS = 5000000, /* a worker that missed its signal gets another */
 

@@ -36,6 +36,16 @@ fill_at(struct sqe *sqe, uint8_t opcode, uint64_t fd, uint64_t address, uint64_t
                                : fill(sqe, opcode, fd, address, length, offset);
 }
 
+/* The same, with the registered form if the memory is registered. */
+static int64_t
+fill_fixed_at(struct flight *flight, struct sqe *sqe, uint8_t opcode, uint8_t fixed,
+              const uint64_t *args)
+{
+    int index = fixed_find(flight->engine, args[1], args[2]);
+    sqe->buffer_index = index < 0 ? 0 : (uint16_t)index;
+    return fill_at(sqe, index < 0 ? opcode : fixed, args[0], args[1], args[2], args[3]);
+}
+
 int64_t
 prepare_read(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
@@ -46,8 +56,7 @@ prepare_read(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 int64_t
 prepare_pread(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
-    (void)flight;
-    return fill_at(sqe, RING_READ, args[0], args[1], args[2], args[3]);
+    return fill_fixed_at(flight, sqe, RING_READ, RING_READ_FIXED, args);
 }
 
 int64_t
@@ -60,8 +69,7 @@ prepare_write(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 int64_t
 prepare_pwrite(struct flight *flight, const uint64_t *args, struct sqe *sqe)
 {
-    (void)flight;
-    return fill_at(sqe, RING_WRITE, args[0], args[1], args[2], args[3]);
+    return fill_fixed_at(flight, sqe, RING_WRITE, RING_WRITE_FIXED, args);
 }
 
 int64_t

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "limits.h"
 
@@ -197,6 +198,30 @@ ring_notify_anew(struct ring *ring, int event_fd)
     const struct kernel *kernel = ring->kernel;
     kernel->ring_register(kernel->context, ring->fd, UNREGISTER_EVENTFD, NULL, 0);
     return ring_notify(ring, event_fd);
+}
+
+int
+ring_buffers_make(struct ring *ring, uint32_t count)
+{
+    struct buffers_register table = {.count = count, .flags = BUFFERS_SPARSE};
+    const struct kernel *kernel = ring->kernel;
+    return kernel->ring_register(kernel->context, ring->fd, REGISTER_BUFFERS2, &table,
+                                 sizeof(table));
+}
+
+int
+ring_buffer(struct ring *ring, uint32_t index, void *memory, size_t size)
+{
+    struct iovec vector = {memory, size};
+    struct buffers_update update = {
+        .offset = index,
+        .data = (uintptr_t)&vector,
+        .count = 1,
+    };
+    const struct kernel *kernel = ring->kernel;
+    int res = kernel->ring_register(kernel->context, ring->fd, REGISTER_BUFFERS_UPDATE,
+                                    &update, sizeof(update));
+    return res < 0 ? res : 0; /* the number of entries that were changed */
 }
 
 bool

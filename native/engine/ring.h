@@ -46,6 +46,11 @@ int ring_notify(struct ring *ring, int event_fd);
 int ring_notify_anew(struct ring *ring, int event_fd); /* in place of the last one */
 bool ring_has(const struct ring *ring, uint8_t opcode);
 
+/* A table of `count` registered buffers, all empty; then what is at one index of it
+ * (NULL: nothing). Only the thread that made the ring may. 0 or -errno. */
+int ring_buffers_make(struct ring *ring, uint32_t count);
+int ring_buffer(struct ring *ring, uint32_t index, void *memory, size_t size);
+
 /* A zeroed entry, or NULL: the queue is full and the kernel takes nothing now. */
 struct sqe *ring_reserve(struct ring *ring);
 void ring_unreserve(struct ring *ring); /* takes back the last reservation */

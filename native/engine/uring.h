@@ -76,6 +76,19 @@ struct ring_timespec {
     int64_t nanoseconds;
 };
 
+struct buffers_register { /* the kernel's io_uring_rsrc_register */
+    uint32_t count, flags;
+    uint64_t resv, data, tags;
+};
+_Static_assert(sizeof(struct buffers_register) == 32, "its size is an argument");
+
+struct buffers_update { /* the kernel's io_uring_rsrc_update2 */
+    uint32_t offset, resv;
+    uint64_t data, tags;
+    uint32_t count, resv2;
+};
+_Static_assert(sizeof(struct buffers_update) == 32, "its size is an argument");
+
 enum {
     SETUP_CQSIZE = 1 << 3,         /* 5.5 */
     SETUP_SUBMIT_ALL = 1 << 7,     /* 5.18 */
@@ -100,9 +113,12 @@ enum {
     CQE_F_MORE = 1 << 1,
     POLL_ADD_MULTI = 1 << 0, /* 5.13, in `length` */
 
-    REGISTER_EVENTFD = 4,   /* 5.2 */
-    UNREGISTER_EVENTFD = 5, /* 5.2 */
-    REGISTER_PROBE = 8,     /* 5.6 */
+    REGISTER_EVENTFD = 4,         /* 5.2 */
+    UNREGISTER_EVENTFD = 5,       /* 5.2 */
+    REGISTER_PROBE = 8,           /* 5.6 */
+    REGISTER_BUFFERS2 = 15,       /* 5.13 */
+    REGISTER_BUFFERS_UPDATE = 16, /* 5.13 */
+    BUFFERS_SPARSE = 1 << 0,      /* 5.19 */
     PROBE_SUPPORTED = 1 << 0,
 
     RECVSEND_POLL_FIRST = 1 << 0,  /* 5.19 */
@@ -115,6 +131,8 @@ enum { /* opcodes and the kernel that has them */
        RING_NOP = 0,
        RING_READV = 1,
        RING_WRITEV = 2,
+       RING_READ_FIXED = 4,
+       RING_WRITE_FIXED = 5,
        RING_POLL_ADD = 6,
        RING_SENDMSG = 9,
        RING_RECVMSG = 10,

@@ -103,7 +103,7 @@ static const struct {
     LIMIT(WORKERS_STUCK_NS), LIMIT(WORKER_STACK_BYTES), LIMIT(WORKER_IDLE_MS),
     LIMIT(CANCEL_RESEND_NS), LIMIT(FLIGHT_ATOMS_MAX),   LIMIT(FLIGHT_BYTES_MAX),
     LIMIT(TURN_ATOMS_MAX),   LIMIT(TURN_BYTES_MAX),     LIMIT(LOCKED_BYTES_MAX),
-    LIMIT(TRACE_SPANS_MAX),  LIMIT(WORKER_ATOMS_MAX),
+    LIMIT(TRACE_SPANS_MAX),  LIMIT(WORKER_ATOMS_MAX),   LIMIT(FIXED_MAX),
 #undef LIMIT
 };
 
@@ -212,8 +212,8 @@ static int
 native_exec(PyObject *module)
 {
     static PyTypeObject *const types[] = {
-        &Plan_Type, &Syslet_Type, &Engine_Type, &Flight_Type,
-        &Step_Type, &Events_Type, &Map_Type,    &Core_Type,
+        &Plan_Type,   &Syslet_Type, &Engine_Type, &Flight_Type,      &Step_Type,
+        &Events_Type, &Map_Type,    &Core_Type,   &FixedMemory_Type,
     };
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError,

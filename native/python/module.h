@@ -278,6 +278,7 @@ struct engine_object {
 };
 
 extern PyTypeObject Engine_Type;
+extern PyTypeObject FixedMemory_Type; /* fixed.c */
 
 /* trace.c: methods of it. */
 PyObject *engine_stats_method(struct engine_object *self, PyObject *none);

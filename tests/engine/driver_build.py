@@ -32,6 +32,7 @@ struct record {
 # Of the kernel's interface, what tests ask for by name.
 RING = """
 enum { RING_READ = ..., RING_WRITE = ..., RING_READV = ..., RING_WRITEV = ...,
+       RING_READ_FIXED = ..., RING_WRITE_FIXED = ...,
        RING_ACCEPT = ..., RING_CONNECT = ..., RING_RECV = ..., RING_SEND = ...,
        RING_RECVMSG = ..., RING_SENDMSG = ..., RING_SPLICE = ..., RING_TIMEOUT = ...,
        RING_WAITID = ..., RING_FUTEX_WAIT = ..., SETUP_NO_SQARRAY = ...,
@@ -100,7 +101,8 @@ def declarations(header: Path) -> str:
 def make() -> cffi.FFI:
     """The builder of the module."""
     ffi = cffi.FFI()
-    for name in ("kernel.h", "program.h", "limits.h", "watch.h", "engine.h"):
+    names = "kernel.h program.h limits.h watch.h engine.h fixed.h"
+    for name in names.split():
         ffi.cdef(declarations(ENGINE / name))
     fake = declarations(HERE / "fake_kernel.h").replace("struct sqe *sqes;", "...;")
     ffi.cdef(re.sub(r"\.\.\.;\s*uint32_t sq_entries;", "...;", fake))
@@ -119,6 +121,7 @@ def make() -> cffi.FFI:
     includes = '#include "engine.h"\n#include "limits.h"\n#include "fake_kernel.h"\n'
     includes += '#include "fuzz.h"\n#include "narrow_kernel.h"\n#include "uring.h"\n'
     includes += '#include "watch.h"\n'
+    includes += '#include "fixed.h"\n'
     ffi.set_source(
         "_driver",
         includes + HOST + SEEN + FUNCTIONS,

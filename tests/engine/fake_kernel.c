@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { SQ_HEAD, SQ_TAIL, SQ_MASK, SQ_FLAGS, CQ_HEAD, CQ_TAIL, CQ_MASK, CQES = 64 };
@@ -84,6 +85,19 @@ fake_register(void *context, int fd, uint32_t opcode, const void *arg, uint32_t 
     }
     if (opcode == REGISTER_EVENTFD) {
         return -fake->notify_error;
+    }
+    if (opcode == REGISTER_BUFFERS2) {
+        return -fake->buffers_error;
+    }
+    if (opcode == REGISTER_BUFFERS_UPDATE) {
+        const struct buffers_update *update = arg;
+        const struct iovec *vector = (const struct iovec *)(uintptr_t)update->data;
+        bool empties = vector->iov_base == NULL;
+        if (!empties && fake->buffer_error != 0) {
+            return -fake->buffer_error;
+        }
+        fake->buffers += empties ? -1u : 1u;
+        return 1;
     }
     struct probe *probe = (struct probe *)(uintptr_t)arg;
     probe->ops_len = RING_OPS;

@@ -38,6 +38,7 @@ struct fake {
 
     /* What goes wrong; 0: nothing does. */
     int setup_error, probe_error, notify_error;
+    int buffers_error, buffer_error;   /* of the table of buffers, and of one in it */
     int memory_error;                  /* of process_vm_readv and process_vm_writev */
     uint32_t maps_allowed;             /* then mapping fails; UINT32_MAX: never */
     int enter_always;                  /* every enter answers this */
@@ -50,6 +51,7 @@ struct fake {
     /* What happened. */
     uint32_t rings, maps; /* open now */
     uint32_t enters, taken, cancelled;
+    uint32_t buffers; /* registered more often than taken out */
     struct fake_script scripts[FAKE_FDS];
     struct fake_request pending[FAKE_PENDING_MAX];
     uint32_t pending_count;
