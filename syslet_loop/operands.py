@@ -27,14 +27,16 @@ class Site(NamedTuple):
 
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_WRITTEN = (_HERE + "files_", _HERE + "web_flights")  # in the language, as programs are
 
 
 def calling_site() -> Site:
-    """The innermost source line outside this package."""
+    """The innermost source line outside this package, or of a syslet in it."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_HERE) and not file.endswith("contextlib.py"):
+        is_ours = file.startswith(_HERE) and not file.startswith(_WRITTEN)
+        if not is_ours and not file.endswith("contextlib.py"):
             return Site(file, frame.f_lineno)
         if frame.f_back is None:
             break
