@@ -278,13 +278,20 @@ async def write_text(
 async def _write_plainly(
     path: Path, how: int, data: Any, size: int, syncs: bool
 ) -> None:
-    n, fd = await _write(path, _CREATE | how, data, -size, syncs)
-    if fd < 0:
-        return
-    try:  # the disk is full, or a limit is reached: the next attempt says which
-        view = memoryview(data).cast("B")
-        while n < size:
-            n += await _write_part(fd, view[n:])
+    try:
+        n, fd = await _write(path, _CREATE | how, data, -size, syncs)
+        if fd >= 0:
+            await _write_rest(fd, memoryview(data).cast("B")[n:], syncs)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
+
+
+async def _write_rest(fd: int, data: memoryview, syncs: bool) -> None:
+    """The disk is full, or a limit is reached: the next attempt says which."""
+    try:
+        while data:
+            data = data[await _write_part(fd, data) :]
         if syncs:
             await calls.fsync(fd)
     finally:
