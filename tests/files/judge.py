@@ -3,7 +3,8 @@
 Those sources and pytest-asyncio are in the virtual environment's folder `judge`, where
 `make` puts them when there is a network. The tests import aiofiles and get our files
 from `replace_aiofiles`; `python tests/files/judge.py aiofiles` runs them on aiofiles'
-own for comparison.
+own for comparison. Root runs them as nobody, and with `… judge.py ours ours uring root`
+as itself: one of them fails then, on aiofiles' files as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
+
+import nobody
 
 FOLDER = Path(sys.prefix) / "judge"
 ROOT = Path(__file__).parents[2]
@@ -52,8 +55,10 @@ def sources() -> Path | None:
     return found[0].parent if found else None
 
 
-def run(files: str = "ours", loop: str = "ours", backend: str = "") -> Verdict:
-    """Run the tests with these files on this loop."""
+def run(
+    files: str = "ours", loop: str = "ours", backend: str = "", user: str = "nobody"
+) -> Verdict:
+    """Run the tests with these files on this loop; only root can choose the user."""
     source = sources()
     assert source is not None
     with tempfile.TemporaryDirectory() as folder:
@@ -61,11 +66,15 @@ def run(files: str = "ours", loop: str = "ours", backend: str = "") -> Verdict:
         copy.mkdir()
         shutil.copytree(source / "tests", copy / "tests")
         (copy / "conftest.py").write_text(CONFTEST)
+        becomes_nobody = user == "nobody" and nobody.can_be()
+        if becomes_nobody:
+            give_away(Path(folder))
         paths = [str(ROOT), str(FOLDER / "site")]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(paths),
             "JUDGE_FILES": files,
             "JUDGE_LOOP": loop,
+            "HOME": folder,
         }
         if backend:
             environment["SYSLET_LOOP_BACKEND"] = backend
@@ -74,7 +83,7 @@ def run(files: str = "ours", loop: str = "ours", backend: str = "") -> Verdict:
         command += ["--junit-xml=report.xml", "--rootdir=.", "-c", os.devnull]
         command += ["--timeout=20"]
         done = subprocess.run(
-            command,
+            [*(nobody.command() if becomes_nobody else ()), *command],
             cwd=copy,
             env=environment,
             capture_output=True,
@@ -85,6 +94,12 @@ def run(files: str = "ours", loop: str = "ours", backend: str = "") -> Verdict:
         report = copy / "report.xml"
         assert report.exists(), done.stdout + done.stderr
         return read_report(report)
+
+
+def give_away(folder: Path) -> None:
+    """To nobody, with everything in it."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, nobody.NOBODY, nobody.NOBODY)
 
 
 def read_report(path: Path) -> Verdict:
