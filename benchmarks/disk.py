@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import aiofiles
@@ -29,6 +30,7 @@ from benchmarks.measure import Row, interleave, table
 from syslet_loop.files_bulk import iter_chunks
 from syslet_loop.files_direct import (
     aligned_buffer,
+    direct_buffers,
     direct_pread,
     open_fd,
     pread,
@@ -188,9 +190,15 @@ async def random_ours(fd: int, offsets: Iterator[int], depth: int) -> None:
         pass
 
 
-async def random_ours_direct(fd: int, offsets: Iterator[int], depth: int) -> None:
+async def random_ours_direct(
+    fd: int, offsets: Iterator[int], depth: int, registered: bool = False
+) -> None:
     """O_DIRECT: memory that is aligned goes round."""
-    free = [aligned_buffer(BLOCK) for _ in range(4 * depth)]
+    count = 4 * depth
+    if registered:
+        free = direct_buffers(count, BLOCK)
+    else:
+        free = [aligned_buffer(BLOCK) for _ in range(count)]
     items = ((fd, free.pop(), offset) for offset in offsets)
     async for (_, buffer, _), _ in direct_pread.map(items, limit=depth):
         free.append(buffer)
@@ -246,7 +254,10 @@ def at_random(path: str, size: int, rounds: int, count: int, direct: bool) -> st
     flags = os.O_RDONLY | (os.O_DIRECT if direct else 0)
     text = []
     fd = os.open(path, flags)
-    work = random_ours_direct if direct else random_ours
+    works: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"ours": random_ours}
+    if direct:
+        registered = partial(random_ours_direct, registered=True)
+        works = {"ours": random_ours_direct, "ours, registered buffers": registered}
     with asyncio.Runner(loop_factory=syslet_loop.new_event_loop) as ours:
         for depth in DEPTHS:
             seeds = iter(range(10**6))
@@ -255,17 +266,17 @@ def at_random(path: str, size: int, rounds: int, count: int, direct: bool) -> st
                 return places(size, count, next(seeds))
 
             rows = [
-                Row(
-                    "ours",
-                    lambda depth=depth, fresh=fresh: ours.run(work(fd, fresh(), depth)),
-                ),
-                # caio's linux_aio and thread backends take any memory only buffered.
-                *caio_rows(fd, fresh, depth),
+                Row(name, lambda w=work, d=depth, f=fresh: ours.run(w(fd, f(), d)))
+                for name, work in works.items()
             ]
+            rows += caio_rows(fd, fresh, depth)
             if os.geteuid() == 0 and not direct:
                 for row in rows:
                     row.prepare = drop_caches
-            found = table(interleave(working(rows), rounds, count), "read")
+            able, refused = working(rows)
+            found = table(interleave(able, rounds, count), "read")
+            lines = (f"| {name} | - | {why} | - |" for name, why in refused.items())
+            found = "\n".join([found, *lines])
             its = fio(path, depth, direct, 1 if rounds < 5 else 3)
             end = f"\n\nfio's io_uring engine: {its:.0f} ns per read." if its else ""
             text += [f"Depth {depth}:", "", found + end, ""]
@@ -273,16 +284,20 @@ def at_random(path: str, size: int, rounds: int, count: int, direct: bool) -> st
     return "\n".join(text)
 
 
-def working(rows: list[Row]) -> list[Row]:
-    """Those that can do it at all: caio's memory may be refused by O_DIRECT."""
-    kept = rows[:1]
+def working(rows: list[Row]) -> tuple[list[Row], dict[str, str]]:
+    """Those that can do it at all, and what the others say.
+
+    caio reads into bytes objects that it makes, whose memory is not aligned.
+    """
+    kept, refused = rows[:1], {}
     for row in rows[1:]:
         try:
             row.run()
-        except (OSError, SystemError):  # which is how caio says so
-            continue
-        kept.append(row)
-    return kept
+        except (OSError, SystemError) as error:  # which is how caio says so
+            refused[row.name] = f"cannot: {error}"
+        else:
+            kept.append(row)
+    return kept, refused
 
 
 def report(quick: bool) -> str:

@@ -210,7 +210,7 @@ def depth(data: Stored) -> Any:
         kind = next(line for line in table.above[::-1] if line.startswith("Random"))
         chart = charts.setdefault(kind, Curves(kind.rstrip(":"), {}))
         x = float(table.title.split()[1])
-        rates = {row[0]: 1e6 / float(row[1]) for row in table.rows}
+        rates = {row[0]: 1e6 / float(row[1]) for row in table.rows if row[1] != "-"}
         for line in table.below:
             if found := re.match(r"fio's io_uring engine: (\d+) ns", line):
                 rates["fio, io_uring"] = 1e6 / float(found[1])
