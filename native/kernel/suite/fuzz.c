@@ -215,7 +215,7 @@ in_caller(void)
 {
     int result;
 
-    arena->run.flags = below(2) ? SYSLET_RUN_NOWAIT : 0;
+    arena->run.flags = (unsigned)below(SYSLET_RUN_MASK + 1);
     if (!below(100))
         arena->run.flags = (unsigned)any();
     if (sigsetjmp(given_up, 1))

@@ -210,6 +210,34 @@ reports(void)
     }
 }
 
+/* What asks for silence fills the emit ring and posts one completion, at the end. */
+static void
+reports_quiet(void)
+{
+    static struct syslet_emitted slots[8];
+    uint64_t count = 0;
+
+    begin(0);
+    for (int i = 0; i < 3; i++)
+        program_add(&p, SYSLET_EMIT, NULL, SYSLET_NR_UMEM_ADD, V(&p, &count), V(&p, 1),
+                    NULL);
+    for (unsigned flags = 0; flags <= IOSQE_ASYNC; flags += IOSQE_ASYNC) {
+        memset(slots, 0, sizeof(slots));
+        count = 0;
+        run_begin(&run, p.atom);
+        run.flags = SYSLET_RUN_QUIET;
+        run.emit_ptr = (uintptr_t)slots;
+        run.emit_entries = 8;
+        EQUAL(ring_run(&ring, &run, flags), 0);
+        CHECK(!ring_ready(&ring));
+        for (int i = 0; i < 3; i++) {
+            EQUAL(slots[i].atom, (uintptr_t)&p.atom[i]);
+            EQUAL(slots[i].ret, i + 1);
+        }
+        EQUAL(slots[3].atom, 0);
+    }
+}
+
 /* More reports than completions fit: the run stops and loses none. */
 static void
 reports_overflow(void)
@@ -419,7 +447,8 @@ const struct test async_tests[] = {{"in_submitter", in_submitter},
                                    {"nowait", nowait},
                                    {"no_complete", no_complete},
                                    {"async_reports", reports},
-                                   {"reports_overflow", reports_overflow},
+                                   {"reports_quiet", reports_quiet},
+    {"reports_overflow", reports_overflow},
                                    {"long_program", long_program},
                                    {"many_blocked", many_blocked},
                                    {"cancel_blocked", cancel_blocked},

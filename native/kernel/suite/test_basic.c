@@ -241,7 +241,7 @@ bad_runs(void)
     EQUAL(run.executed, 0);
     p.atom[0].flags = 0;
     run_begin(&run, p.atom);
-    run.flags = 2;
+    run.flags = 4;
     EQUAL(run_exec(&run), -EINVAL);
     run_begin(&run, p.atom);
     run.reserved[1] = 1;

@@ -165,7 +165,7 @@ static int emit_post(struct syslet *s)
 	if (put_user(s->run.last, &slot->atom))
 		return -EFAULT;
 	s->run.emit_head++;
-	if (!s->req)
+	if (!s->req || (s->run.flags & SYSLET_RUN_QUIET))
 		return 0;
 	/* No overflow list: user space could make it as long as it likes. */
 	ctx = s->req->ctx;
@@ -290,7 +290,7 @@ static int syslet_begin(struct syslet *s, struct syslet_run __user *user)
 	s->user = user;
 	if (copy_from_user(&s->run, user, sizeof(s->run)))
 		return -EFAULT;
-	if (s->run.flags & ~SYSLET_RUN_NOWAIT || s->run.reserved[0] ||
+	if (s->run.flags & ~SYSLET_RUN_MASK || s->run.reserved[0] ||
 	    s->run.reserved[1])
 		return -EINVAL;
 	if (s->run.emit_entries > SYSLET_EMIT_MAX ||

@@ -19,7 +19,7 @@
 
 #define SYSLET_DEVICE "/dev/syslet"
 #define SYSLET_MAGIC 0x53594c54U
-#define SYSLET_VERSION 1
+#define SYSLET_VERSION 2
 
 /* Do not try in the caller: a worker executes this atom and what follows. */
 #define SYSLET_ASYNC 0x00000001
@@ -63,6 +63,9 @@ struct syslet_emitted {
 
 /* Run in the caller as far as nothing has to wait; then -EAGAIN, with pc set. */
 #define SYSLET_RUN_NOWAIT 0x00000001
+/* SYSLET_EMIT in a command: to the emit ring only, no completion for each. */
+#define SYSLET_RUN_QUIET 0x00000002
+#define SYSLET_RUN_MASK 0x00000003
 
 /*
  * Where a program stands. The kernel reads it when a run begins and writes the
