@@ -10,7 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { SQ_HEAD, SQ_TAIL, SQ_MASK, SQ_FLAGS, CQ_HEAD, CQ_TAIL, CQ_MASK, CQES = 64 };
+#include "fake_ring.h"
 
 static uint32_t *
 word(const struct fake *fake, int which)
@@ -29,17 +29,7 @@ fake_setup(void *context, uint32_t entries, struct io_uring_params_ *params)
     while (fake->sq_entries < entries) {
         fake->sq_entries *= 2;
     }
-    params->sq_entries = fake->sq_entries;
-    params->cq_entries = FAKE_CQ_ENTRIES;
-    params->features = FEAT_SINGLE_MMAP | FEAT_NODROP | FEAT_EXT_ARG;
-    params->sq_off = (struct sq_offsets){.head = SQ_HEAD * 4,
-                                         .tail = SQ_TAIL * 4,
-                                         .ring_mask = SQ_MASK * 4,
-                                         .flags = SQ_FLAGS * 4};
-    params->cq_off = (struct cq_offsets){.head = CQ_HEAD * 4,
-                                         .tail = CQ_TAIL * 4,
-                                         .ring_mask = CQ_MASK * 4,
-                                         .cqes = CQES};
+    fake_ring_describe(params, fake->sq_entries, FAKE_CQ_ENTRIES);
     fake->rings += 1;
     return FAKE_RING_FD;
 }
@@ -99,11 +89,7 @@ fake_register(void *context, int fd, uint32_t opcode, const void *arg, uint32_t 
         fake->buffers += empties ? -1u : 1u;
         return 1;
     }
-    struct probe *probe = (struct probe *)(uintptr_t)arg;
-    probe->ops_len = RING_OPS;
-    for (uint8_t i = 0; i < RING_OPS; i++) {
-        probe->ops[i] = (struct probe_op){.op = i, .flags = PROBE_SUPPORTED};
-    }
+    fake_ring_probe(arg);
     return -fake->probe_error;
 }
 

@@ -12,7 +12,7 @@ OUT=build/fuzz
 mkdir -p "$OUT/found"
 
 flags="-std=gnu11 -O1 -g -UNDEBUG -fno-omit-frame-pointer -Wall -Wextra"
-flags="$flags -iquote native/engine -iquote tests/fuzz"
+flags="$flags -iquote native/engine -iquote tests/fuzz -iquote tests/engine"
 flags="$flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined"
 # shellcheck disable=SC2086
 "$CLANG" $flags native/engine/*.c tests/fuzz/*.c -lpthread -o "$OUT/fuzz"

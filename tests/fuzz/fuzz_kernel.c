@@ -10,19 +10,9 @@
 #include <sys/uio.h>
 
 #include "attempt.h"
+#include "fake_ring.h"
 
-enum {
-    SQ_HEAD,
-    SQ_TAIL,
-    SQ_MASK,
-    SQ_FLAGS,
-    CQ_HEAD,
-    CQ_TAIL,
-    CQ_MASK,
-    CQES = 64,
-    SQ_SIZE = 8,
-    CQ_SIZE = 128,
-};
+enum { SQ_SIZE = 8, CQ_SIZE = 128 };
 
 static struct {
     uint32_t words[16];
@@ -67,17 +57,7 @@ ring_setup_(void *context, uint32_t entries, struct io_uring_params_ *params)
 {
     (void)context;
     (void)entries;
-    params->sq_entries = SQ_SIZE;
-    params->cq_entries = CQ_SIZE;
-    params->features = FEAT_SINGLE_MMAP | FEAT_NODROP | FEAT_EXT_ARG;
-    params->sq_off = (struct sq_offsets){.head = SQ_HEAD * 4,
-                                         .tail = SQ_TAIL * 4,
-                                         .ring_mask = SQ_MASK * 4,
-                                         .flags = SQ_FLAGS * 4};
-    params->cq_off = (struct cq_offsets){.head = CQ_HEAD * 4,
-                                         .tail = CQ_TAIL * 4,
-                                         .ring_mask = CQ_MASK * 4,
-                                         .cqes = CQES};
+    fake_ring_describe(params, SQ_SIZE, CQ_SIZE);
     return (int)fuzz_fd_new(KIND_EVENT);
 }
 
@@ -105,11 +85,7 @@ ring_register_(void *context, int fd, uint32_t opcode, const void *arg, uint32_t
     (void)fd;
     (void)count;
     if (opcode == REGISTER_PROBE) {
-        struct probe *probe = (struct probe *)(uintptr_t)arg;
-        probe->ops_len = RING_OPS;
-        for (uint8_t i = 0; i < RING_OPS; i++) {
-            probe->ops[i] = (struct probe_op){.op = i, .flags = PROBE_SUPPORTED};
-        }
+        fake_ring_probe(arg);
     }
     return 0;
 }
