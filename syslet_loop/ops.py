@@ -335,6 +335,7 @@ _REFUSED: tuple[tuple[str, int, int, str], ...] = (
     ("exit_group", 231, 94, "it would end the process under its flights"),
     ("rt_sigreturn", 15, 139, "there is no signal frame to return from"),
     ("restart_syscall", 219, 128, "there is no interrupted call to restart"),
+    ("uretprobe", 335, -1, "it kills the process that is not at its own trampoline"),
     ("io_uring_enter", 426, 426, "nested submission"),
     ("io_uring_register", 427, 427, "nested submission"),
 )

@@ -328,6 +328,10 @@ static const struct refusal {
     {__NR_exit_group, "it would end the process under its flights"},
     {__NR_rt_sigreturn, "there is no signal frame to return from"},
     {__NR_restart_syscall, "there is no interrupted call to restart"},
+#if defined(__x86_64__)
+    {335,
+     "it kills the process that is not at its own trampoline"}, /* uretprobe, 6.11 */
+#endif
     {__NR_rseq, "the kernel would keep writing to memory of the flight"},
     {__NR_rt_sigsuspend, "signals belong to the process's own threads"},
     {__NR_rt_sigtimedwait, "signals belong to the process's own threads"},

@@ -22,6 +22,7 @@ from abi.atoms import (
     SYNC,
     V3,
     V6,
+    X86,
     ZERO,
     Head,
     Layout,
@@ -168,6 +169,15 @@ def test_refused_calls(layout: Layout, away: int) -> None:
     assert Head(layout).finish(program) == 5
     expected = [EPERM, EPERM, EPERM, EINVAL, EINVAL, os.getpid()]
     assert list(program.results) == expected
+
+
+@pytest.mark.skipif(not X86, reason="x86-64 has it")
+def test_uretprobe_is_refused(layout: Layout) -> None:
+    """By itself, since Linux 6.11, it is a SIGILL that nothing can catch."""
+    program = Program(layout, 1)
+    program.set(0, 335)
+    assert Head(layout).exec(program) == 0
+    assert program.results[0] == EPERM
 
 
 @pytest.mark.parametrize("nr", [1023, 5000, 0x40000000 | 57])
