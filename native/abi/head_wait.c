@@ -303,7 +303,9 @@ heads_unlock_all(bool forget)
             bucket->heads = head->next;
             forget_head(head);
         }
-        bucket->count = forget ? 0 : bucket->count;
+        if (forget) { /* else others look at it, without the lock */
+            __atomic_store_n(&bucket->count, 0, __ATOMIC_RELAXED);
+        }
         pthread_mutex_unlock(&bucket->lock);
     }
 }

@@ -348,11 +348,13 @@ pool_submit(struct abi_thread *thread, struct syslet *syslet)
     append(syslet);
     bool wanted = syslet->head == NULL || head_may_run(syslet->head, 0);
     bool never = syslet->head != NULL && head_never_runs(syslet->head);
+    /* By somebody who did not find it in the queue, and leaves its end to us. */
+    bool ends = __atomic_load_n(&syslet->base.cancelled, __ATOMIC_SEQ_CST);
     pthread_cond_signal(&pool.work);
     start_if_due(wanted); /* from here on the syslet may be gone */
     /* Not one thread to be had: it is done here, if nobody else has. */
     bool nobody = never || (pool.limit != 0 && pool.alive == 0);
-    bool here = nobody && pool.given_idle == 0 && remove_if_queued(syslet);
+    bool here = (ends || (nobody && pool.given_idle == 0)) && remove_if_queued(syslet);
     pthread_mutex_unlock(&pool.lock);
     if (here) {
         run(thread, syslet, false);

@@ -164,7 +164,8 @@ struct syslet_uatom *async_exec(struct syslet_uatom *atom, struct async_head_use
     SYSLET_SYMBOL("async_exec");
 
 /* Sleeps until `min_wait_events` slots from user_ring_idx on are filled, or nothing is
- * pending any more. 0, -EFAULT, -EINVAL, or -EINTR: a signal handler ran. */
+ * pending any more. 0, -EFAULT, -EINVAL, or -EINTR: a signal handler ran (with SA_RESTART
+ * as well). */
 long async_wait(unsigned long min_wait_events, unsigned long user_ring_idx,
                 struct async_head_user *ahu) SYSLET_SYMBOL("async_wait");
 
@@ -184,7 +185,8 @@ long async_thread(void) SYSLET_SYMBOL("async_thread");
 #else
 /* Posts `event` to the ring of `ahu` (unless it is NULL), then serves as a thread that
  * carries on with syslets, until `ahu` is unregistered (NULL: for ever), with signals
- * blocked. 0, or -EFAULT, -EINVAL, -EAGAIN (no free slot), -ENOMEM, -EBUSY. */
+ * blocked. It may be cancelled (pthread_cancel). 0, or -EFAULT, -EINVAL, -EAGAIN (no
+ * free slot), -ENOMEM, -EBUSY. */
 long async_thread(void *event, struct async_head_user *ahu)
     SYSLET_SYMBOL("async_thread");
 #endif

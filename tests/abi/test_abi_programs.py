@@ -45,11 +45,16 @@ def output(*command: object, **options: object) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library below a prefix of its own, without Python's help."""
+    """The library below a prefix of its own, without Python's help.
+
+    Built beside it: build/lib may be in use by another run of the tests.
+    """
     prefix = tmp_path_factory.mktemp("prefix")
+    build = f"LIB={tmp_path_factory.mktemp('build')}"
     environment = {k: v for k, v in os.environ.items() if k != "MAKEFLAGS"}
     environment["PATH"] = "/usr/local/bin:/usr/bin:/bin"
-    output("make", "-s", "install-lib", f"PREFIX={prefix}", cwd=ROOT, env=environment)
+    command = ("make", "-s", "install-lib", build, f"PREFIX={prefix}")
+    output(*command, cwd=ROOT, env=environment)
     return prefix
 
 
