@@ -117,18 +117,6 @@ enter_old_calls(void)
 #endif
 }
 
-/* On a thread of the library such a mask would let the program's signals in there, and
- * cancellations not. */
-static void
-enter_masks(void)
-{
-    calls[__NR_ppoll].mask_at = 3;
-    calls[__NR_pselect6].mask_at = 5;
-    calls[__NR_epoll_pwait].mask_at = 4;
-    calls[__NR_epoll_pwait2].mask_at = 4;
-    calls[__NR_io_pgetevents].mask_at = 5;
-}
-
 static void
 refuse(uint32_t nr)
 {
@@ -143,6 +131,7 @@ fill(void)
         const struct op *op = op_find(nr);
         enter(nr, op != NULL ? op : &op_any, op != NULL ? op->attempt : NULL,
               SHAPE_SAME);
+        calls[nr].mask_at = op_mask_argument(nr);
         if (op_refusal(nr) != NULL) {
             refuse(nr);
         }
@@ -153,7 +142,6 @@ fill(void)
     enter(__NR_newfstatat, op_find(__NR_newfstatat), try_stat, SHAPE_SAME);
     /* The engine's looks at what fstat wrote; memory of programs may go away. */
     enter(__NR_fstat, op_find(__NR_fstat), attempt_plain, SHAPE_SAME);
-    enter_masks();
 }
 
 void

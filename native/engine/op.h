@@ -71,6 +71,10 @@ struct op {
 /* Bytes of the structure behind argument `arg` (letters t T A L O m M); 0: unknown. */
 uint32_t op_structure(const struct op *op, int arg);
 
+/* The argument that is a signal mask for the time of the call; 0: there is none. On a
+ * worker it would let the program's signals in, or cancellations not: it is dropped. */
+uint8_t op_mask_argument(uint32_t nr);
+
 extern const struct op ops[];
 const struct op *
 op_find(uint32_t nr);          /* NULL: no row; any call then runs on a worker */

@@ -254,6 +254,23 @@ static const struct structure {
     {__NR_fcntl, 2, 32}, /* struct flock; the others are smaller */
 };
 
+uint8_t
+op_mask_argument(uint32_t nr)
+{
+    switch (nr) {
+    case __NR_ppoll:
+        return 3;
+    case __NR_epoll_pwait:
+    case __NR_epoll_pwait2:
+        return 4;
+    case __NR_pselect6:
+    case __NR_io_pgetevents:
+        return 5;
+    default:
+        return 0;
+    }
+}
+
 uint32_t
 op_structure(const struct op *op, int arg)
 {

@@ -362,6 +362,10 @@ call_blocking(struct flight *flight, const struct step *step, uint64_t args[6])
     if (step->op->flags & OP_PSEUDO) {
         return step->op->attempt(flight, args);
     }
+    uint8_t mask = op_mask_argument(step->nr);
+    if (mask != 0) {
+        args[mask] = 0;
+    }
     return attempt_plain(flight, args);
 }
 
