@@ -143,6 +143,14 @@ flight_step(const struct flight *flight)
     return &flight->plan->steps[flight->at];
 }
 
+/* The index of the atom whose turn it is. A flight that has come to its end may still
+ * have to wait, for the writer of a FIFO that it hands out: its last one, then. */
+static inline uint32_t
+flight_current(const struct flight *flight)
+{
+    return flight->ends ? flight->last : flight->at;
+}
+
 /* Copies user memory whose address nobody vouched for. 0 or -EFAULT. */
 int memory_read(struct flight *flight, void *to, uint64_t from, size_t size);
 int memory_write(struct flight *flight, uint64_t to, const void *from, size_t size);

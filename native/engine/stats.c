@@ -53,8 +53,7 @@ engine_flying(const struct engine *engine)
 void
 stats_missed(struct flight *flight)
 {
-    uint32_t atom = flight->ends ? flight->last : flight->at;
-    uint32_t nr = flight->plan->steps[atom].nr;
+    uint32_t nr = flight->plan->steps[flight_current(flight)].nr;
     flight->engine->misses[nr < MISSES_COUNTED ? nr : MISSES_COUNTED] += 1;
 }
 

@@ -145,7 +145,7 @@ void
 trace_landed(struct flight *flight)
 {
     if (flight->went != PATH_INLINE && flight_is_ending(flight)) {
-        trace_settled(flight, flight->at, -ECANCELED);
+        trace_settled(flight, flight_current(flight), -ECANCELED);
     }
     struct trace_span span = span_of(flight, TRACE_FLIGHT, flight->flew_ns);
     span.result = flight_is_ending(flight) ? -ECANCELED : flight->result;

@@ -44,6 +44,18 @@ def fifo(tmp_path: Path) -> Path:
     return tmp_path / "fifo"
 
 
+def test_what_waits_at_the_end_is_the_opening(engine: Engine, fifo: Path) -> None:
+    """There is no atom after it that could be counted."""
+    path = memory(os.fsencode(fifo) + b"\0")
+    opened = call(engine, "openat", HERE, path, os.O_RDONLY, 0)
+    hold_back(engine, opened)
+    assert lib.engine_misses(engine.c, N["openat"]) == 1
+    writer = os.open(fifo, os.O_WRONLY)
+    engine.land(opened)
+    opened.release()
+    os.close(writer)
+
+
 def test_opening_a_fifo_waits_for_a_writer(engine: Engine, fifo: Path) -> None:
     """The descriptor that comes out blocks, as the plain call's does."""
     opened = engine.fly(fifo_plan(fifo, [atom(NOP, 5)], []))

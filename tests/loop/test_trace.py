@@ -56,6 +56,27 @@ def check_pairs(events: list[dict[str, Any]]) -> None:
     assert not any(open_.values())
 
 
+def test_what_was_opened_last_and_waits(backend: str, tmp_path: Path) -> None:
+    """A FIFO that nobody opens for writing, when its flight is cancelled."""
+    os.mkfifo(tmp_path / "fifo")
+    script = f"""
+@syslet
+def enter(s, path):
+    return s.openat(path, os.O_RDONLY)
+
+async def main():
+    task = asyncio.ensure_future(enter("{tmp_path}/fifo"))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+syslet_loop.run(main())
+"""
+    found = atoms(traced(tmp_path / "trace", script, backend), "enter")
+    assert found and {name for name, _, _ in found} == {"openat"}
+
+
 def test_flights_atoms_and_ticks(backend: str, tmp_path: Path) -> None:
     script = "assert syslet_loop.run(look('/')) == os.getpid()\n"
     events = traced(tmp_path / "trace.json", script, backend)
