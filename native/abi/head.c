@@ -178,6 +178,9 @@ post(struct abi_thread *thread, struct head *head, uint64_t value)
     }
     view->filled_next = (view->filled_next + 1) % view->slots;
     if (head->abi != ABI_V1) {
+        /* Whoever finds the index moved finds the slot filled: stores pass each other
+         * on AArch64. */
+        __atomic_thread_fence(__ATOMIC_RELEASE);
         memory_store(thread, head->address, view->filled_next);
     }
     return 0;

@@ -6,6 +6,7 @@
 # Included by the Makefile; all paths are from the root of the checkout.
 
 LIB ?= build/lib
+OBJCOPY ?= objcopy
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
@@ -38,7 +39,7 @@ $(LIB)/objects/%.o: native/%.c $(LIB_HEADERS) native/abi/library.mk
 # One object, in which only what the header declares can be seen from outside.
 $(LIB)/syslet.o: $(LIB_OBJECTS)
 	$(CC) -r -nostdlib $(LIB_FLAGS) $(LIB_CFLAGS) $(LIB_JOIN) $(LIB_OBJECTS) -o $@
-	objcopy --localize-hidden $@
+	$(OBJCOPY) --localize-hidden $@
 
 # -z nodelete: threads of the library outlive a dlclose.
 $(LIB)/$(LIB_SONAME): $(LIB)/syslet.o native/abi/syslet.map
