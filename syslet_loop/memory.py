@@ -2,6 +2,7 @@
 
     info = memory.new("struct statx *")
     await calls.syscall(332, AT_FDCWD, b"/etc/hostname", 0, STATX_SIZE, info)
+    # statx on x86-64; 291 on AArch64
     print(info.stx_size)
 
 What `new` returns is a cffi object: its fields are read and written as in C, and it can

@@ -105,7 +105,7 @@ static uint32_t
 operation(struct input *input)
 {
     static const uint32_t others[] = {
-        __NR_prctl, __NR_fork,       __NR_io_uring_register,
+        __NR_prctl, __NR_clone,      __NR_io_uring_register,
         __NR_umask, PSEUDO_LAST + 1, 0xffffffff};
     uint32_t index = (uint32_t)number(input, 1), rows = ops_count();
     struct op_info info;

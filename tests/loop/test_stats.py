@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import syslet_loop
-from syslet_loop import calls, syslet
+from syslet_loop import calls, ops, syslet
 
+# sched_get_priority_max
+PRIORITY_MAX = 146 if ops.MACHINE == "x86_64" else 125
 STATES = ("flying", "cancelling", "abandoned")
 PLACES = ("ready", "waiting", "working", "paused")
 
@@ -20,7 +22,7 @@ PLACES = ("ready", "waiting", "working", "paused")
 @syslet
 def yield_raw(s: Any) -> None:
     """A system call that has no row in the operations table."""
-    s.syscall(146, 0)  # sched_get_priority_max
+    s.syscall(PRIORITY_MAX, 0)
 
 
 @syslet

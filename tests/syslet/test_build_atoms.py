@@ -7,6 +7,7 @@ from typing import Any
 import model
 import pytest
 
+from syslet_loop import ops
 from syslet_loop.language import (
     AT_FDCWD,
     END,
@@ -121,9 +122,8 @@ def test_owned_fds_are_returned() -> None:
 
 def test_raw_numbers() -> None:
     pid = Cell()
-    compiled = compile_program([Atom(39, ret=pid)], returns=pid)
-    if os.uname().machine == "x86_64":
-        assert model.run(compiled) == os.getpid()
+    compiled = compile_program([Atom(ops.BY_NAME["getpid"].nr, ret=pid)], returns=pid)
+    assert model.run(compiled) == os.getpid()
 
 
 def test_refusals() -> None:

@@ -9,6 +9,9 @@ import pytest
 from syslet_loop import ops, program_format
 from syslet_loop.plan import compile_function
 
+READ, GETPID = ops.BY_NAME["read"].nr, ops.BY_NAME["getpid"].nr
+EXECVE = 59 if ops.MACHINE == "x86_64" else 221
+
 
 def refused(function: Callable[..., Any], kind: type[Exception], *words: str) -> None:
     with pytest.raises(kind) as caught:
@@ -47,11 +50,11 @@ def refused(function: Callable[..., Any], kind: type[Exception], *words: str) ->
         (lambda s, a: s.break_if(s.getpid() < 0), ValueError, "outside s.loop"),
         (lambda s, a: s.stop_if(s.getpid()), TypeError, "compare a value with 0"),
         (lambda s, a: s.if_(True), TypeError, "not a condition"),
-        (lambda s, a: s.syscall(57), ValueError, "fork"),
+        (lambda s, a: s.syscall(EXECVE), ValueError, "execve"),
         (lambda s, a: s.syscall("read"), TypeError, "number is a constant"),
         (lambda s, a: s.syscall(-1), TypeError, "number is a constant"),
-        (lambda s, a: s.syscall(0, 1), TypeError, "does not take 1"),
-        (lambda s, a: s.syscall(39, a), TypeError, "does not take 1"),
+        (lambda s, a: s.syscall(READ, 1), TypeError, "does not take 1"),
+        (lambda s, a: s.syscall(GETPID, a), TypeError, "does not take 1"),
         (lambda s, a: s.getpid(atom_flags=3), ValueError, "exclude each other"),
         (lambda s, a: s.getpid(check=1), TypeError, "check is True or False"),
         (lambda s, a: s.getpid(atom_flags=8), ValueError, "atom_flags are"),
