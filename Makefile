@@ -14,7 +14,7 @@ REQUIRES = $(RUN) -c 'import sys, tomllib; project = tomllib.load(open("pyprojec
 C_FILES = $$(find native tests benchmarks examples -name '*.[ch]')
 
 .PHONY: help demo test suites frameworks check format bench plots docs wheel wheel-test
-.PHONY: san soak fuzz reliability kernels clean
+.PHONY: san soak fuzz reliability kernels arm64 clean
 .PHONY: kernel-test kernel-bench kernel-fuzz kernel-test-x86 kernel-patch
 .DELETE_ON_ERROR:
 
@@ -167,6 +167,10 @@ reliability: $(VENV)/built   ## many connections, FIFOs, resets and cancellation
 
 kernels: $(VENV)/built    ## the loop on other kernels of Debian's archive, in QEMU
 	$(RUN) -m tests.kernels.run
+
+ARM64 =
+arm64: $(VENV)/built      ## cross-built, tested on Debian's arm64 kernel in QEMU; hours
+	$(RUN) -m tests.arm64.run $(ARM64)
 
 include native/abi/library.mk
 

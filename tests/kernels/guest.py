@@ -224,23 +224,27 @@ _POWER_OFF = 0x4321FEDC
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
-def _mount_all() -> None:
+def mount(kind: str, place: str, source: str = "none") -> None:
     libc = ctypes.CDLL(None, use_errno=True)
+    Path(place).mkdir(exist_ok=True)
+    if libc.mount(source.encode(), place.encode(), kind.encode(), 0, None) != 0:
+        print(f"mount {place}: {os.strerror(ctypes.get_errno())}")
+
+
+def mount_all() -> None:
     mounts = [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")]
     for kind, place in [*mounts, ("tmpfs", "/tmp"), ("tmpfs", "/dev/shm")]:
-        Path(place).mkdir(exist_ok=True)
-        if libc.mount(kind.encode(), place.encode(), kind.encode(), 0, None) != 0:
-            print(f"mount {place}: {os.strerror(ctypes.get_errno())}")
+        mount(kind, place)
 
 
-def _loopback_up() -> None:
+def loopback_up() -> None:
     with socket.socket() as sock:
         request = struct.pack("16sh22x", b"lo", 0)
         flags = struct.unpack_from("16xh", fcntl.ioctl(sock, _SIOCGIFFLAGS, request))[0]
         fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
 
 
-def _power_off() -> None:
+def power_off() -> None:
     libc = ctypes.CDLL(None)
     libc.sync()
     libc.reboot(ctypes.c_int(_POWER_OFF))
@@ -251,8 +255,8 @@ def main() -> None:
     try:
         if first:
             os.environ["PATH"] = "/bin:/usr/bin"
-            _mount_all()
-            _loopback_up()
+            mount_all()
+            loopback_up()
         seconds = float(sys.argv[1]) if len(sys.argv) > 1 and not first else SECONDS
         print("RESULT", json.dumps(result(seconds)), flush=True)
     except BaseException:
@@ -260,7 +264,7 @@ def main() -> None:
     finally:
         sys.stdout.flush()
         if first:
-            _power_off()
+            power_off()
 
 
 if __name__ == "__main__":

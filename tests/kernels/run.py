@@ -82,7 +82,11 @@ class Apt:
     def kernels(self) -> list[str]:
         """Packages with kernels for virtual machines, newest last."""
         output("apt-get", *self.options, "update")
-        lines = output("apt-cache", *self.options, "search", "--names-only", PATTERN)
+        return self.search(PATTERN)
+
+    def search(self, pattern: str) -> list[str]:
+        """Packages with such a name, newest last."""
+        lines = output("apt-cache", *self.options, "search", "--names-only", pattern)
         names = [line.split(" ")[0] for line in lines.splitlines()]
         return sorted(
             names, key=lambda name: [int(part) for part in re.findall(r"\d+", name)]
