@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
-import sys
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
+from . import _native
 from .files_bulk import _lstat, _stat
 from .language import Builder, syslet
 
@@ -21,12 +20,13 @@ __all__ = ["Entry", "scandir"]
 T = TypeVar("T", str, bytes)
 
 _LIST_BYTES = 32704  # two of them fit into a flight's own memory
-_HEAD = struct.Struct("<QqHB")  # struct linux_dirent64: inode, offset, length, type
+SEVERAL = 8  # directories that one flight lists
+_SHARE_BYTES, _REST_BYTES = 7104, 1024  # and eight of these
 FLAGS = os.O_RDONLY | os.O_DIRECTORY
-_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 UNKNOWN, FOLDER, FILE, LINK = 0, 4, 8, 10  # d_type
 
 Listing = tuple[bytes, bytes, int]
+Names = tuple[list[Any], list[Any]]  # of directories, of others
 
 
 def _listed(s: Builder, fd: Any) -> object:
@@ -53,6 +53,61 @@ def list_open(s: Builder, folder: Any) -> object:
     """The same for an open directory, which stays open."""
     own = s.dup(folder)
     return _listed(s, own)
+
+
+def _stamp(s: Builder, fd: Any) -> tuple[Any, Any, Any]:
+    """What changes when a directory is another one, or has other entries."""
+    st = s.fstat(fd)
+    return st.ino, st.ctime, st.ctime_nsec
+
+
+@syslet
+def stamp_of(s: Builder, path: Any, flags: int) -> object:
+    """A directory's inode and the time of its last change."""
+    fd = s.openat(path, flags)
+    stamp = _stamp(s, fd)
+    s.close(fd)
+    return stamp
+
+
+def _tried(s: Builder, path: Any, flags: Any) -> object:
+    """0 or a negative errno, a listing, a stamp; what fails does not end the syslet."""
+    code, left = s.cell(), s.cell(-1)
+    stamp = s.cell(), s.cell(), s.cell()
+    first, second = s.buffer(_SHARE_BYTES), s.buffer(_REST_BYTES)
+    fd = s.openat(path, flags, check=False)
+    s.set(code, fd)
+    with s.if_(fd >= 0):
+        for cell, value in zip(stamp, _stamp(s, fd), strict=True):
+            s.set(cell, value)
+        s.set(code, s.getdents64(fd, first, check=False))
+        with s.if_(code > 0):
+            s.set(code, s.getdents64(fd, second, check=False))
+        with s.if_(code > 0):
+            s.set(left, fd)
+        with s.otherwise():
+            s.close(fd, check=False)
+    return code, first, second, left, *stamp
+
+
+@syslet
+def list_several(
+    s: Builder,
+    a: Any,
+    b: Any,
+    c: Any,
+    d: Any,
+    e: Any,
+    f: Any,
+    g: Any,
+    h: Any,
+    flags: int,
+) -> object:
+    """list_folder of SEVERAL paths; an empty path is none. A worker does them all.
+
+    Each result is 0 or more, or a negative errno, and then what list_folder gives.
+    """
+    return [_tried(s, path, flags) for path in (a, b, c, d, e, f, g, h)]
 
 
 @syslet
@@ -109,36 +164,50 @@ class Entry(Generic[T]):
         return stat.S_IFMT(st.st_mode) == form
 
 
+def prefix_of(folder: T) -> T:
+    """What stands before the names in a directory; with a slash, unless it is empty."""
+    return os.path.join(folder, folder[:0])
+
+
 def parse(data: bytes, folder: T) -> list[Entry[T]]:
     """The entries in what getdents64 gave, without `.` and `..`."""
-    found: list[Entry[T]] = []
-    prefix: Any = os.path.join(folder, folder[:0])  # with a slash, unless it is empty
+    prefix: Any = prefix_of(folder)
+    return [
+        Entry(name, prefix + name, kind, inode)
+        for name, kind, inode in _native.read_entries(data, isinstance(folder, str))
+    ]
+
+
+def names_of(data: list[bytes], folder: T) -> Names | None:
+    """Names of directories and of others; None if the kernel did not say which is one.
+
+    Nor does it say what a symbolic link leads to.
+    """
+    folders: list[T] = []
+    others: list[T] = []
     is_text = isinstance(folder, str)
-    at, end = 0, len(data)
-    unpack, index = _HEAD.unpack_from, data.index
-    while at < end:
-        inode, _, length, kind = unpack(data, at)
-        name: Any = data[at + 19 : index(0, at + 19)]
-        at += length
-        if name == b"." or name == b"..":
-            continue
-        if is_text:
-            name = name.decode(_ENCODING, _ERRORS)
-        found.append(Entry(name, prefix + name, kind, inode))
-    return found
+    for each in data:
+        if not _native.sort_entries(each, is_text, folders, others):
+            return None
+    return folders, others
+
+
+async def data_of(listing: Listing) -> list[bytes]:
+    """Everything that getdents64 gives, of which `listing` may be the beginning."""
+    first, second, fd = listing
+    data = [first, second]
+    if fd >= 0:
+        try:
+            while more := await _list_more(fd):
+                data.append(more)
+        finally:
+            os.close(fd)
+    return data
 
 
 async def entries_of(listing: Listing, folder: T) -> list[Entry[T]]:
     """All entries of a directory, of which `listing` may be the beginning."""
-    first, second, fd = listing
-    found = parse(first, folder) + parse(second, folder)
-    if fd >= 0:
-        try:
-            while more := await _list_more(fd):
-                found += parse(more, folder)
-        finally:
-            os.close(fd)
-    return found
+    return [e for data in await data_of(listing) for e in parse(data, folder)]
 
 
 async def entries(folder: T, flags: int = FLAGS) -> list[Entry[T]]:

@@ -7,11 +7,11 @@ are told to `onerror` and the like, and otherwise passed over.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
+from .files_ahead import Ahead
 from .files_bulk import stat_many
 from .files_copytree import copytree
 from .files_folders import (
@@ -20,9 +20,8 @@ from .files_folders import (
     LINK,
     UNKNOWN,
     Entry,
-    Listing,
-    entries_of,
-    list_folder,
+    parse,
+    prefix_of,
     scandir,
 )
 from .files_glob import glob
@@ -34,62 +33,6 @@ T = TypeVar("T", str, bytes)
 Walked = tuple[T, list[T], list[T]]
 
 _UNCLEAR = (UNKNOWN, LINK)
-_AHEAD = 64  # directories that are read before somebody asks for them
-
-
-class _Ahead:
-    """Directories that are being read, in the order in which they will be wanted."""
-
-    def __init__(self, flags: int) -> None:
-        self.flags = flags
-        self.ready: dict[Any, Listing | BaseException] = {}
-        self.coming: set[Any] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.changed = asyncio.Event()
-
-    async def take(self, path: T, following: Iterable[object]) -> Listing:
-        """The listing of `path`; those that follow are asked for as well."""
-        if path not in self.ready and path not in self.coming:
-            known: set[object] = self.ready.keys() | self.coming
-            wanted = [path, *(each for each in following if each not in known)]
-            if len(wanted) == 1:
-                listing: Listing = await list_folder(path, self.flags)
-                return listing
-            self._fetch(wanted)
-        while path not in self.ready:
-            self.changed.clear()
-            await self.changed.wait()
-        result = self.ready.pop(path)
-        if isinstance(result, BaseException):
-            raise result
-        return result
-
-    def _fetch(self, wanted: list[Any]) -> None:
-        self.coming.update(wanted)
-        task = asyncio.create_task(self._run(wanted))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    async def _run(self, wanted: list[Any]) -> None:
-        results = list_folder.map(
-            ((path, self.flags) for path in wanted),
-            limit=_AHEAD,
-            return_exceptions=True,
-        )
-        async for (path, _), result in results:
-            self.coming.discard(path)
-            self.ready[path] = result
-            self.changed.set()
-
-    async def close(self) -> None:
-        """Give up what nobody wants any more."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        for result in self.ready.values():
-            if isinstance(result, tuple) and result[2] >= 0:
-                os.close(result[2])
-        self.ready.clear()
 
 
 async def walk(
@@ -104,30 +47,34 @@ async def walk(
     is not visited.
     """
     stack: list[T | Walked[T]] = [os.fspath(top)]
-    ahead = _Ahead(FLAGS)
+    ahead = Ahead(FLAGS)
     try:
         while stack:
             item = stack.pop()
             if isinstance(item, tuple):
                 yield item
                 continue
-            following = [x for x in stack[-_AHEAD:][::-1] if not isinstance(x, tuple)]
             try:
-                listing = await ahead.take(item, following)
-                found = await entries_of(listing, item)
+                found = await ahead.take(item, stack)
             except OSError as error:
                 error.filename = error.filename or item
                 if onerror is not None:
                     onerror(error)
                 continue
-            folders, others, links = await _split(found)
+            links: set[T] = set()
+            if found.names is None:
+                entries = [entry for data in found.data for entry in parse(data, item)]
+                folders, others, links = await _split(entries)
+            else:
+                folders, others = found.names
             walked = (item, folders, others)
             if topdown:
                 yield walked
             else:
                 stack.append(walked)
+            prefix = prefix_of(item)
             stack += [
-                os.path.join(item, name)
+                prefix + name
                 for name in reversed(folders)
                 if followlinks or name not in links
             ]

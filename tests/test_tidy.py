@@ -56,7 +56,7 @@ LAYERS = (
     "files_whole",
     "files_bulk",
     "files_folders",
-    "files_copytree files_glob files_remove files_watch",
+    "files_ahead files_copytree files_glob files_remove files_watch",
     "files_tree",
     "files_turns files_codec",
     "files_raw",
@@ -94,7 +94,14 @@ LAYERS = (
 )
 LEVEL = {name: level for level, line in enumerate(LAYERS) for name in line.split()}
 NATIVE_USERS = {"attach", "atoms", "connections", "doctor", "loop", "plan"}
-NATIVE_USERS |= {"executors", "files_direct", "files_whole", "language", "processes"}
+NATIVE_USERS |= {
+    "executors",
+    "files_direct",
+    "files_folders",
+    "files_whole",
+    "language",
+    "processes",
+}
 STDLIB_ONLY = ("op_words", "ops", "program_format")
 
 FORBIDDEN = {

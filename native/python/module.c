@@ -180,6 +180,12 @@ static PyMethodDef native_methods[] = {
      "hold buffers that were lent to it."},
     {"new_bytes", native_new_bytes, METH_O,
      "new_bytes(size, /)\n--\n\nA bytes object with any content, to be read into."},
+    {"read_entries", (PyCFunction)(void (*)(void))native_read_entries, METH_FASTCALL,
+     "read_entries(data, is_text, /)\n--\n\nName, d_type and inode of each directory "
+     "entry."},
+    {"sort_entries", (PyCFunction)(void (*)(void))native_sort_entries, METH_FASTCALL,
+     "sort_entries(data, is_text, folders, others, /)\n--\n\nAppends the names. False: "
+     "of some entry it is not known which it is; the lists have a part."},
     {"adopt_stream", native_adopt_stream, METH_O,
      "adopt_stream(protocol, /)\n--\n\nGive the reader of a StreamReaderProtocol our "
      "class. Returns what feed_stream wants, or None."},

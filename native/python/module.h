@@ -304,6 +304,13 @@ PyObject *engine_future(struct engine_object *engine); /* new */
 PyObject *native_set_current(PyObject *module, PyObject *engine);
 PyObject *native_set_attach(PyObject *module, PyObject *callable);
 
+/* --- directories (folder.c) */
+
+PyObject *native_read_entries(PyObject *module, PyObject *const *args,
+                              Py_ssize_t count);
+PyObject *native_sort_entries(PyObject *module, PyObject *const *args,
+                              Py_ssize_t count);
+
 /* --- the module (module.c) ----------------------------------------------------------- */
 
 struct names { /* owned for ever: interned strings */

@@ -1,0 +1,152 @@
+"""Directories of a walk, listed before they are wanted, several by one worker.
+
+Used by files_tree alone. A listing needs a worker, and going there and back takes
+longer than a listing that is cached; so those that will be wanted are asked for
+together, and of what they contain is guessed that it will be wanted too. A guess is
+used only if the directory is then what it was, so that whoever changes a directory that
+he is given finds his changes, as with os.walk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from .files_folders import (
+    SEVERAL,
+    Listing,
+    Names,
+    data_of,
+    list_folder,
+    list_several,
+    names_of,
+    prefix_of,
+    stamp_of,
+)
+
+__all__ = ["Ahead", "Found"]
+
+_ASKED = 64  # directories that are wanted next and asked for at once
+_GUESSED = 256  # that are known or asked for and that perhaps nobody wants
+# A directory that has just changed may change again and show the same time of it.
+_MOMENT_NS = 50_000_000
+
+
+class Found(NamedTuple):
+    """What is in a directory."""
+
+    data: list[bytes]  # what getdents64 gave
+    names: Names | None  # None: nobody has looked, or the kernel did not say enough
+    stamp: tuple[int, int, int]  # inode and time of the last change
+
+
+class Ahead:
+    """What is known of directories that will be visited."""
+
+    def __init__(self, flags: int) -> None:
+        self.flags = flags
+        self.ready: dict[Any, Found | OSError] = {}
+        self.guesses: dict[Any, Found] = {}
+        self.coming: set[Any] = set()
+        self.open: dict[Any, Listing] = {}  # larger ones: a part, and the fd
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.changed = asyncio.Event()
+
+    async def take(self, path: Any, stack: Sequence[object]) -> Found:
+        """What is in `path`; those on top of the stack are asked for as well."""
+        while path not in self.ready and path not in self.open:
+            guess = self.guesses.pop(path, None)
+            if guess is not None and await self._still_holds(path, guess):
+                return guess
+            if path in self.coming:
+                self.changed.clear()
+                await self.changed.wait()
+                continue
+            wanted = [path, *self._following(stack)]
+            if len(wanted) == 1:
+                return await self._whole(path, await list_folder(path, self.flags))
+            self._fetch(wanted, False)
+        if path in self.open:
+            return await self._whole(path, self.open.pop(path))
+        result = self.ready.pop(path)
+        if isinstance(result, OSError):
+            raise result
+        return result
+
+    async def _whole(self, path: Any, listing: Listing) -> Found:
+        data = await data_of(listing)
+        return Found(data, names_of(data, path), (0, 0, 0))
+
+    async def _still_holds(self, path: Any, guess: Found) -> bool:
+        try:
+            return bool(await stamp_of(path, self.flags | os.O_PATH) == guess.stamp)
+        except OSError:
+            return False  # listing it says what is wrong
+
+    def _following(self, stack: Sequence[object]) -> Iterator[object]:
+        known = (self.ready, self.open, self.guesses, self.coming)
+        for path in stack[: -_ASKED - 1 : -1]:
+            if not isinstance(path, tuple) and not any(path in some for some in known):
+                yield path
+
+    def _fetch(self, wanted: list[Any], is_guess: bool) -> None:
+        self.coming.update(wanted)
+        task = asyncio.create_task(self._run(wanted, is_guess))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _run(self, wanted: list[Any], is_guess: bool) -> None:
+        wanted += [wanted[0][:0]] * (-len(wanted) % SEVERAL)
+        items = (
+            (*wanted[at : at + SEVERAL], self.flags)
+            for at in range(0, len(wanted), SEVERAL)
+        )
+        async for paths, results in list_several.map(items, return_exceptions=True):
+            self.coming.difference_update(paths)
+            below: list[Any] = []
+            if isinstance(results, list):
+                for path, result in zip(paths, results, strict=False):
+                    if path:
+                        self._keep(path, result, is_guess, below)
+            elif not is_guess:
+                self.ready |= dict.fromkeys(filter(None, paths[:-1]), results)
+            self._guess(below)
+            self.changed.set()
+
+    def _keep(self, path: Any, result: Any, is_guess: bool, below: list[Any]) -> None:
+        """A directory's result; what is below it is added."""
+        code, first, second, fd, *stamp = result
+        if fd >= 0 and is_guess:
+            os.close(fd)
+        elif fd >= 0:
+            self.open[path] = (first, second, fd)
+        elif code >= 0:
+            data = [first, second]
+            names = names_of(data, path)
+            found = Found(data, names, (stamp[0], stamp[1], stamp[2]))
+            if names is not None:
+                prefix = prefix_of(path)
+                below += [prefix + name for name in names[0]]
+            if not is_guess:
+                self.ready[path] = found
+            elif time.time_ns() - (stamp[1] * 10**9 + stamp[2]) > _MOMENT_NS:
+                self.guesses[path] = found
+        elif not is_guess:
+            self.ready[path] = OSError(-code, os.strerror(-code))
+
+    def _guess(self, below: list[Any]) -> None:
+        room = _GUESSED - len(self.guesses) - len(self.coming)
+        if below and room > 0:
+            self._fetch(below[:room], True)
+
+    async def close(self) -> None:
+        """Give up what nobody wants any more."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for _, _, fd in self.open.values():
+            os.close(fd)
+        self.open.clear()
