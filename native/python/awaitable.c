@@ -77,6 +77,17 @@ begin_waiting(struct awaitable *self, PyObject **result)
     return PyIter_Send(self->iterator, Py_None, result);
 }
 
+/* As sleep(0) does it: a task that is given None is called again in the next tick. */
+static PySendResult
+let_others_run(struct awaitable *self, PyObject **result)
+{
+    if (ask_task(&self->task) < 0) {
+        return PYGEN_ERROR;
+    }
+    *result = Py_NewRef(Py_None);
+    return PYGEN_NEXT;
+}
+
 /* --- steps ----------------------------------------------------------------------------------- */
 
 /* Nobody comes back for the result. */
@@ -97,8 +108,9 @@ go_on(struct awaitable *self, PyObject **result)
         self->state = AWAIT_DONE;
         return PYGEN_RETURN;
     }
-    if (outcome == OUTCOME_WAIT) {
-        PySendResult sent = begin_waiting(self, result);
+    if (outcome == OUTCOME_WAIT || outcome == OUTCOME_AGAIN) {
+        PySendResult sent = outcome == OUTCOME_WAIT ? begin_waiting(self, result)
+                                                    : let_others_run(self, result);
         if (sent == PYGEN_NEXT) {
             self->state = AWAIT_WAITING;
             return PYGEN_NEXT;
@@ -110,10 +122,13 @@ go_on(struct awaitable *self, PyObject **result)
     return PYGEN_ERROR;
 }
 
-/* The future's answer first: the wake-up, or the cancellation of the task. */
+/* The future's answer first, if there is one: the wake-up, or the cancellation of the task. */
 static PySendResult
 step_waiting(struct awaitable *self, PyObject **result)
 {
+    if (self->iterator == NULL) {
+        return go_on(self, result);
+    }
     self->state = AWAIT_RUNNING;
     PyObject *answer;
     PySendResult sent = PyIter_Send(self->iterator, Py_None, &answer);

@@ -114,13 +114,19 @@ may_take(const struct map_object *self)
     return self->iterator != NULL && self->taken - self->received < self->limit;
 }
 
+static bool
+budget_is_spent(const struct map_object *self)
+{
+    return self->engine->engine != NULL && engine_budget_spent(self->engine->engine);
+}
+
 /* While some are in the air, others join them as results are received; not all of them
  * wait until the last result of this turn has been looked at. */
 static int
 refill(struct map_object *self)
 {
     while (self->flying != 0 && may_take(self) && self->engine->engine != NULL &&
-           !engine_budget_spent(self->engine->engine)) {
+           !budget_is_spent(self)) {
         if (take_next(self) < 0) {
             return -1;
         }
@@ -248,8 +254,12 @@ advance(struct map_object *self, PyObject **result)
         if (!may_take(self)) {
             break;
         }
+        bool spent = budget_is_spent(self);
         if (take_next(self) < 0) {
             return OUTCOME_ERROR;
+        }
+        if (spent && self->ring[self->received % self->limit].run == NULL) {
+            return OUTCOME_AGAIN; /* it waits for the next turn, as others would */
         }
     }
     if (self->flying == 0) {

@@ -193,7 +193,8 @@ void waiter_wake(struct waiter *waiter, bool closing);
 bool waiter_is_taken(const struct waiter *waiter);
 void waiter_drop(struct waiter *waiter, const struct awaitable *holder);
 
-enum outcome { OUTCOME_ERROR, OUTCOME_VALUE, OUTCOME_WAIT };
+/* AGAIN: nothing to wait for, but the turn is over; the next step goes on. */
+enum outcome { OUTCOME_ERROR, OUTCOME_VALUE, OUTCOME_WAIT, OUTCOME_AGAIN };
 
 struct awaitable_kind { /* what differs between a flight and a step of an iterator */
     const char *noun;   /* what complaints call it */
