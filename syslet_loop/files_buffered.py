@@ -11,17 +11,19 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .files_raw import AsyncFileIO
-from .files_turns import AsyncFile, in_turn
+from .files_turns import Layer
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-class Buffered(AsyncFile):
+class Buffered(Layer):
     """The state and the operations of buffered files."""
+
+    _io: AsyncFileIO
 
     def __init__(self, raw: AsyncFileIO, size: int) -> None:
         super().__init__(raw._turns)
@@ -57,44 +59,9 @@ class Buffered(AsyncFile):
         return self._io
 
     @property
-    def name(self) -> Any:
-        """The path or fd it was opened with."""
-        return self._attached().name
-
-    @property
     def mode(self) -> str:
         """The mode of the unbuffered file."""
         return self._attached().mode
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-        return self._attached().closed
-
-    def fileno(self) -> int:
-        """The fd."""
-        return self._attached().fileno()
-
-    def readable(self) -> bool:
-        """Whether it was opened for reading; no await, as in aiofiles."""
-        return self._attached().readable()
-
-    @in_turn
-    async def writable(self) -> bool:
-        """Whether it was opened for writing."""
-        self._attached()._check_open()
-        return self._io._writable
-
-    @in_turn
-    async def seekable(self) -> bool:
-        """Whether it has a position."""
-        self._attached()._check_open()
-        return self._io._can_seek()
-
-    @in_turn
-    async def isatty(self) -> bool:
-        """Whether it is a terminal."""
-        return os.isatty(self.fileno())
 
     def _check_open(self) -> None:
         self._attached()._check_open()

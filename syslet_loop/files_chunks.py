@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from typing import Any
 
 from .files_buffers import AsyncBufferedIOBase
 from .files_codec import Codec
-from .files_turns import AsyncFile, in_turn
+from .files_turns import Layer
 
 _CHUNK = 8192
 
 
-class Text(AsyncFile):
+class Text(Layer):
     """The state and the operations of text files."""
 
     def __init__(
@@ -32,6 +31,7 @@ class Text(AsyncFile):
         super().__init__(buffer._turns)
         self._buffer: AsyncBufferedIOBase | None = buffer
         self._under = buffer
+        self._io = buffer._io
         self._codec = codec
         self._mode = mode
         self._line_buffering = line_buffering
@@ -73,11 +73,6 @@ class Text(AsyncFile):
         return self._under
 
     @property
-    def name(self) -> Any:
-        """The path or fd it was opened with."""
-        return self._attached().name
-
-    @property
     def mode(self) -> str:
         """The mode it was opened with."""
         return self._mode
@@ -102,36 +97,6 @@ class Text(AsyncFile):
         """Whether a written line is flushed."""
         return self._line_buffering
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-        return self._attached().closed
-
-    def fileno(self) -> int:
-        """The fd."""
-        return self._attached().fileno()
-
-    def readable(self) -> bool:
-        """Whether it was opened for reading; no await, as in aiofiles."""
-        return self._attached().readable()
-
-    @in_turn
-    async def writable(self) -> bool:
-        """Whether it was opened for writing."""
-        self._check_open()
-        return self._under._io._writable
-
-    @in_turn
-    async def seekable(self) -> bool:
-        """Whether it has a position."""
-        self._check_open()
-        return self._under._io._can_seek()
-
-    @in_turn
-    async def isatty(self) -> bool:
-        """Whether it is a terminal."""
-        return os.isatty(self.fileno())
-
     def _check_open(self) -> None:
         if self._buffer is None:
             raise ValueError("underlying buffer has been detached")
@@ -142,7 +107,7 @@ class Text(AsyncFile):
         self._check_open()
         if readable and self._decoder is None:
             raise io.UnsupportedOperation("not readable")
-        if writable and not self._under._io._writable:
+        if writable and not self._io._writable:
             raise io.UnsupportedOperation("not writable")
 
     # Reading. A cancelled call gives back what it has decoded.
@@ -155,7 +120,7 @@ class Text(AsyncFile):
         """
         size = max(_CHUNK, int(max(self._ratio, 1.0) * wanted))
         decoder = self._decoder
-        can_tell = self._under._io._can_seek()
+        can_tell = self._io._can_seek()
         before, flags = decoder.getstate() if can_tell else (b"", 0)
         data = await self._under._read1(size)
         self._decoded, self._used = decoder.decode(data, not data), 0

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Self
+from typing import Any
 
-from .files_turns import Turns, in_turn
+from .files_turns import Turns, Wrapper, in_turn
 
 
 class _Spool:
@@ -23,7 +23,7 @@ class _Spool:
         self._rolled = False
 
 
-class AsyncSpooledTemporaryFile:
+class AsyncSpooledTemporaryFile(Wrapper):
     """tempfile.SpooledTemporaryFile, awaitable. Made by `SpooledTemporaryFile`."""
 
     def __init__(
@@ -169,18 +169,3 @@ class AsyncSpooledTemporaryFile:
     def name(self) -> Any:
         """None, or what the real file's name is."""
         return self._file._file.name if self._file._rolled else None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        line = await self.readline()
-        if not line:
-            raise StopAsyncIteration
-        return line
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()

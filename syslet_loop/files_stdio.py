@@ -13,7 +13,9 @@ import functools
 import io
 import sys
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
+
+from .files_turns import Wrapper
 
 _READS = {"peek", "read", "read1", "readall", "readinto", "readline", "readlines"}
 _WRITES = {"write", "writelines", "truncate", "flush", "close"}
@@ -21,7 +23,7 @@ _AWAITED = _READS | _WRITES | {"isatty", "seek", "seekable", "tell", "writable"}
 _KINDS = (io.TextIOBase, io.BufferedIOBase, io.FileIO)
 
 
-class AsyncWrapped:
+class AsyncWrapped(Wrapper):
     """A file of io's: `file` gives it. Its methods run in the executor."""
 
     def __init__(
@@ -52,21 +54,6 @@ class AsyncWrapped:
             return await loop.run_in_executor(self._executor, bound)
 
         return call
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        line = await self.readline()
-        if not line:
-            raise StopAsyncIteration
-        return line
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
 
 
 @functools.singledispatch

@@ -66,7 +66,7 @@ class AsyncTextIOWrapper(Text):
         """Write what is buffered, then make the file this many bytes long."""
         self._check_open()
         await self._flush()
-        if not self._under._io._writable:
+        if not self._io._writable:
             raise io.UnsupportedOperation("truncate")
         return await self._under._truncate(size)
 
@@ -74,7 +74,7 @@ class AsyncTextIOWrapper(Text):
     async def tell(self) -> int:
         """The position, for seek(); a number without further meaning."""
         self._check_open()
-        if not self._under._io._can_seek():
+        if not self._io._can_seek():
             raise io.UnsupportedOperation("underlying stream is not seekable")
         await self._flush()
         return self._tell()
@@ -127,7 +127,7 @@ class AsyncTextIOWrapper(Text):
     async def seek(self, cookie: int, whence: int = 0, /) -> int:
         """Go to a position that tell() gave, to 0, or to the end (0, SEEK_END)."""
         self._check_open()
-        if not self._under._io._can_seek():
+        if not self._io._can_seek():
             raise io.UnsupportedOperation("underlying stream is not seekable")
         if whence == 1:
             if cookie != 0:
@@ -197,7 +197,7 @@ class AsyncTextIOWrapper(Text):
         self._hand_on_now()
         size, raw = under._buffer_size, under.detach()
         self._buffer = None
-        if under._io._readable and under._io._writable:
+        if self._io._readable and self._io._writable:
             return io.BufferedRandom(raw, size)
-        kind = io.BufferedReader if under._io._readable else io.BufferedWriter
+        kind = io.BufferedReader if self._io._readable else io.BufferedWriter
         return kind(raw, size)

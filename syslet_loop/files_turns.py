@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -153,3 +154,70 @@ class AsyncFile(ABC):
             if most is not None and total > most:
                 break
         return lines
+
+
+class Layer(AsyncFile):
+    """A file over another one, which says most of what there is to say about it."""
+
+    _io: Any  # the AsyncFileIO below everything
+
+    @abstractmethod
+    def _attached(self) -> Any:
+        """The file below. Raises ValueError if it was detached."""
+
+    @property
+    def name(self) -> Any:
+        """The path or fd it was opened with."""
+        return self._attached().name
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return bool(self._attached().closed)
+
+    def fileno(self) -> int:
+        """The fd."""
+        return int(self._attached().fileno())
+
+    def readable(self) -> bool:
+        """Whether it was opened for reading; no await, as in aiofiles."""
+        return bool(self._attached().readable())
+
+    @in_turn
+    async def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        self._check_open()
+        return bool(self._io._writable)
+
+    @in_turn
+    async def seekable(self) -> bool:
+        """Whether it has a position."""
+        self._check_open()
+        return bool(self._io._can_seek())
+
+    @in_turn
+    async def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self.fileno())
+
+
+class Wrapper:
+    """What an awaitable file around one of io's needs for `async for`, `async with`."""
+
+    readline: Callable[[], Awaitable[Any]]
+    close: Callable[[], Awaitable[None]]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        line = await self.readline()
+        if not line:
+            raise StopAsyncIteration
+        return line
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
