@@ -14,7 +14,7 @@ import functools
 import io
 import os
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from . import calls
 from .files_open import Mode, Opening, checked, dressed
 from .files_raw import AsyncFileIO, open_fd
 from .files_spool import AsyncSpooledTemporaryFile
+from .language import Builder, syslet
 
 __all__ = [
     "AsyncSpooledTemporaryFile",
@@ -50,15 +51,23 @@ class _NamedRaw(AsyncFileIO):
             await self._remove()
 
     async def _remove(self) -> None:
-        if self._delete:
-            self._delete = False
+        if not self._delete:
+            return
+        self._delete = False
+        try:
             await calls.unlinkat(self._name, check=False)
+        except asyncio.CancelledError:
+            self._remove_now()  # it may not have begun
+            raise
+
+    def _remove_now(self) -> None:
+        with contextlib.suppress(OSError):  # somebody else may have done it
+            os.unlink(self.name)
 
     def __del__(self) -> None:
         if self._delete:
             self._delete = False
-            with contextlib.suppress(OSError):  # somebody else may have done it
-                os.unlink(self.name)
+            self._remove_now()
         super().__del__()
 
 
@@ -102,15 +111,49 @@ def _candidate(suffix: Any, prefix: Any, dir: Any) -> Any:
     return os.path.join(os.path.abspath(where), last)
 
 
+@syslet
+def _new_file(s: Builder, path: Any, flags: int, mode: int) -> None:
+    """As open_fd, but reported, so that who waits can be cancelled and wait again."""
+    fd = s.openat(path, flags, mode)
+    st = s.fstat(fd)
+    s.emit((fd, st.size, st.mode, st.blksize))
+
+
+async def _make(name: Any) -> Sequence[int]:
+    """A new file: fd, size, mode, block size. If this is cancelled there is none."""
+    flight = _new_file.events(name, _FLAGS, _PRIVATE)
+    made: Sequence[int] = ()
+    cancelled = None
+    while True:
+        try:
+            made = await anext(flight)
+        except StopAsyncIteration:
+            break
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except OSError:
+            if cancelled is None:
+                raise
+            break
+    if cancelled is None:
+        return made
+    if made:
+        os.close(made[0])
+        os.unlink(name)
+    raise cancelled
+
+
 async def _named(suffix: Any, prefix: Any, dir: Any, mode: Mode) -> _NamedRaw:
     for _ in range(tempfile.TMP_MAX):
         name = _candidate(suffix, prefix, dir)
         try:
-            fd, *status = await open_fd(name, _FLAGS, _PRIVATE)
+            fd, *status = await _make(name)
         except FileExistsError:
             continue
         size, st_mode, block = status
-        return _NamedRaw(fd, name, mode.access, status=(size, st_mode, block))
+        raw = _NamedRaw(fd, name, mode.access, status=(size, st_mode, block))
+        raw._delete = True  # until somebody has it
+        return raw
     raise FileExistsError(errno.EEXIST, "No usable temporary file name found")
 
 
@@ -123,6 +166,7 @@ async def _unnamed(suffix: Any, prefix: Any, dir: Any, mode: Mode) -> AsyncFileI
             raise
         raw = await _named(suffix, prefix, dir, mode)
         await calls.unlinkat(raw._name)
+        raw._delete = False
         return raw
     size, st_mode, block = status
     return AsyncFileIO(fd, fd, mode.access, status=(size, st_mode, block))
@@ -146,8 +190,8 @@ def NamedTemporaryFile(
     async def make() -> Any:
         parts, codec = checked(mode, buffering, encoding, None, newline)
         raw = await _named(suffix, prefix, dir, parts)
-        raw._delete, raw._delete_on_close = delete, delete_on_close
         file = await dressed(raw, parts, buffering, codec)
+        raw._delete, raw._delete_on_close = delete, delete_on_close
         file.delete = delete
         return file
 
