@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.loops import BEFORE, NOT_PEERS, OURS, installed
-from benchmarks.measure import progress
+from benchmarks.measure import bar, progress
 
 Figures = dict[str, float]
 FLOOR = "floor"
@@ -108,7 +108,7 @@ def interleave(
     for number, outcome in enumerate(outcomes):
         names = list(outcome.rounds)
         for turn in range(rounds):
-            _bar(number * rounds + turn, len(outcomes) * rounds, outcome.case.key)
+            bar(number * rounds + turn, len(outcomes) * rounds, outcome.case.key)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 if name in outcome.failures:
                     continue
@@ -118,11 +118,6 @@ def interleave(
                     outcome.failures[name] = str(error)
     progress("")
     return outcomes
-
-
-def _bar(done: int, whole: int, what: str) -> None:
-    filled = 30 * done // whole
-    progress(f"[{'#' * filled}{'.' * (30 - filled)}] {done}/{whole} {what}")
 
 
 def busy(outcomes: Sequence[Outcome]) -> str:

@@ -54,7 +54,7 @@ def interleave(rows: Sequence[Row], rounds: int, units: int) -> list[Result]:
             if row.prepare:
                 row.prepare()
             row.seconds.append(_timed(row.run))
-        progress(f"{turn + 1}/{rounds}")
+        bar(turn + 1, rounds, rows[0].name)
     progress("")
     base = rows[0].seconds
     return [_result(row, base, units) for row in rows]
@@ -86,6 +86,12 @@ def progress(text: str) -> None:
     """A line that overwrites itself, on a terminal only."""
     if sys.stderr.isatty():
         print(f"\r  {text:70}", end="", file=sys.stderr, flush=True)
+
+
+def bar(done: int, whole: int, what: str) -> None:
+    """How much of a benchmark is done, and which part of it runs."""
+    filled = 30 * done // whole
+    progress(f"[{'#' * filled}{'.' * (30 - filled)}] {done}/{whole} {what}")
 
 
 def table(

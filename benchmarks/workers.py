@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import http
-from benchmarks.measure import progress
+from benchmarks.measure import bar, progress
 from benchmarks.processes import CORES, PYTHON, account, output, server
 
 COUNTS = (1, 2)
@@ -98,7 +98,8 @@ def measure(rounds: int, seconds: int) -> Runs:
         Path(folder, "f").write_bytes(bytes(range(256)) * (FILE_BYTES // 256))
         for turn in range(rounds):
             for number, (path, count) in enumerate(runs):
-                progress(f"{turn * len(runs) + number}/{rounds * len(runs)} workers")
+                done = turn * len(runs) + number
+                bar(done, rounds * len(runs), f"{ROWS[path]}, workers: {count}")
                 runs[path, count].append(load(count, path, folder, seconds))
     progress("")
     return runs

@@ -6,6 +6,7 @@ server under a short load is also a test of the loop.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import network
-from benchmarks.compare import Case, Outcome, budget_table, with_rows
+from benchmarks.compare import Case, Outcome, budget_table, interleave, with_rows
 from benchmarks.processes import LOAD_CORE, build, output, server
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
@@ -127,6 +128,28 @@ def test_a_contender_that_failed_is_no_peer() -> None:
     assert "- blazio, echo: hung: killed after 20 s" in text
     found.failures["ours"] = "Segmentation fault"
     assert "| echo | 120 | - | - | - |" in budget_table([found], "ns")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_terminal_is_told_how_much_is_done(
+    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO]
+) -> None:
+    errors = stream()
+    monkeypatch.setattr("sys.stderr", errors)
+    cases = [Case("one", "one"), Case("two", "two")]
+    interleave(cases, ["ours"], 2, lambda case, name: {"ns": 1})
+    lines = [line.strip() for line in errors.getvalue().split("\r")]
+    if stream is io.StringIO:
+        assert lines == [""]
+        return
+    assert lines[1] == f"[{'.' * 30}] 0/4 one"
+    assert lines[4] == f"[{'#' * 22}{'.' * 8}] 3/4 two"
+    assert lines[-1] == ""
 
 
 def test_rows_are_named_by_their_beginning() -> None:
