@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 from pathlib import Path
 
 import pytest
 from serving import EXAMPLES, LOOP, ask, command, greeting, run, serving
-
-import syslet_loop
 
 REASON = "make frameworks installs it"
 
@@ -49,27 +46,7 @@ def test_dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tornado() -> None:
-    """Its IOLoop is a view of the asyncio loop that runs."""
-    web = pytest.importorskip("tornado.web", reason=REASON)
-    httpclient = pytest.importorskip("tornado.httpclient", reason=REASON)
-
-    class Hello(web.RequestHandler):  # type: ignore[misc, name-defined]
-        def get(self) -> None:
-            loop = type(asyncio.get_running_loop())
-            self.write(f"{loop.__module__}.{loop.__name__}")
-
-    async def main() -> bytes:
-        server = web.Application([("/", Hello)]).listen(0, "127.0.0.1")
-        (listener,) = server._sockets.values()
-        port = listener.getsockname()[1]
-        client = httpclient.AsyncHTTPClient()
-        try:
-            response = await client.fetch(f"http://127.0.0.1:{port}/")
-        finally:
-            client.close()
-            server.stop()
-            await server.close_all_connections()
-        body: bytes = response.body
-        return body
-
-    assert syslet_loop.run(main()) == LOOP.encode()
+    pytest.importorskip("tornado", reason=REASON)
+    with serving(*command("tornado_app", "0")) as port:
+        for _ in range(3):
+            assert ask(port) == (200, greeting("tornado_app"))
