@@ -144,7 +144,6 @@ class EventLoop(Connections, Executors, Processes, _Base):
         "_selector",
         "_signal_handlers",
         "_ssock",
-        "_task_factory",
         "_thread_id",
         "_timer_cancelled_count",
         "_transports",

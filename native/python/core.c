@@ -320,6 +320,7 @@ static int
 core_traverse(struct core *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->engine);
+    Py_VISIT(self->task_factory);
     for (Py_ssize_t i = 0; i < self->timers_count; i++) {
         Py_VISIT(self->timers[i].timer);
     }
@@ -349,6 +350,7 @@ core_clear(struct core *self)
     sources_lose_all(self);
     readers_clear(self);
     Py_CLEAR(self->engine);
+    Py_CLEAR(self->task_factory);
     return 0;
 }
 

@@ -69,7 +69,11 @@ engine_future(struct engine_object *engine)
     if (no_arguments == NULL && (no_arguments = PyTuple_New(0)) == NULL) {
         return NULL;
     }
-    return PyObject_Call(type, no_arguments, engine->future_kwargs);
+    /* Kept: the collector may run, and close the engine. */
+    PyObject *kwargs = Py_NewRef(engine->future_kwargs);
+    PyObject *future = PyObject_Call(type, no_arguments, kwargs);
+    Py_DECREF(kwargs);
+    return future;
 }
 
 /* Once per turn, and again if one is due sooner than was said. */

@@ -339,6 +339,23 @@ loop_set_engine(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+static PyObject *
+loop_get_task_factory(PyObject *self, void *closure)
+{
+    (void)closure;
+    PyObject *factory = loop_core(self)->task_factory;
+    return Py_NewRef(factory != NULL ? factory : Py_None);
+}
+
+static int
+loop_set_task_factory(PyObject *self, PyObject *factory, void *closure)
+{
+    (void)closure;
+    PyObject *kept = factory == Py_None ? NULL : Py_XNewRef(factory);
+    Py_XSETREF(loop_core(self)->task_factory, kept);
+    return 0;
+}
+
 /* A clock of the program's own must move the timers. */
 static int
 loop_setattro(PyObject *self, PyObject *name, PyObject *value)
@@ -404,6 +421,8 @@ static PyMethodDef loop_methods[] = {
      "time()\n--\n\nThe loop's clock in seconds: time.monotonic()."},
     {"get_debug", loop_get_debug, METH_NOARGS,
      "get_debug()\n--\n\nWhether the loop is in debug mode."},
+    {"create_task", FAST(loop_create_task), METH_FASTCALL | METH_KEYWORDS,
+     "create_task(coro, *, name=None, context=None)\n--\n\nA new task of this loop."},
     {"create_future", loop_create_future_method, METH_NOARGS,
      "create_future()\n--\n\nA new asyncio.Future of this loop."},
     {"add_reader", FAST(loop_add_reader), METH_FASTCALL,
@@ -437,6 +456,7 @@ static PyGetSetDef loop_getset[] = {
     {"_ready", loop_get_ready, loop_keep_own, NULL, NULL},
     {"_scheduled", loop_get_scheduled, loop_keep_own, NULL, NULL},
     {"_engine", loop_get_engine, loop_set_engine, NULL, NULL},
+    {"_task_factory", loop_get_task_factory, loop_set_task_factory, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -472,7 +492,8 @@ loop_init(PyObject *module)
     Py_XDECREF(asyncio);
     core_name = PyUnicode_InternFromString("_core");
     time_name = PyUnicode_InternFromString("time");
-    if (core_name == NULL || base == NULL || schedule_init() < 0 || time_name == NULL) {
+    if (core_name == NULL || base == NULL || schedule_init() < 0 || time_name == NULL ||
+        task_init() < 0) {
         return -1;
     }
     base_type = (PyTypeObject *)base;

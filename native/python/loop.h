@@ -153,6 +153,7 @@ struct reader {      /* what add_reader and add_writer registered for one fd */
 struct core {
     PyObject_HEAD PyObject *loop; /* borrowed: the loop owns the core */
     struct engine_object *engine; /* owned; NULL: not needed so far */
+    PyObject *task_factory;       /* owned: of set_task_factory; NULL: none */
 
     entry_t *ready; /* owned: a ring of ready_mask + 1 entries */
     uint32_t ready_head, ready_count, ready_mask;
@@ -246,6 +247,12 @@ PyObject *loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t count,
 PyObject *loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t count,
                           PyObject *names);
 PyObject *loop_time(PyObject *self, PyObject *none);
+
+/* --- tasks (task.c) --------------------------------------------------------------- */
+
+int task_init(void); /* -1: exception */
+PyObject *loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                           PyObject *names);
 
 /* --- the loop (loop.c, tick.c) ------------------------------------------------------ */
 

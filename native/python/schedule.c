@@ -198,6 +198,11 @@ time_after(struct core *core, PyObject *delay)
     if (LIKELY(PyFloat_CheckExact(delay))) {
         return PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(delay));
     }
+    if (PyLong_CheckExact(delay)) { /* as float adds one */
+        double seconds = PyLong_AsDouble(delay);
+        return seconds == -1.0 && PyErr_Occurred() ? NULL
+                                                   : PyFloat_FromDouble(now + seconds);
+    }
     PyObject *start = PyFloat_FromDouble(now);
     PyObject *when = start == NULL ? NULL : PyNumber_Add(start, delay);
     Py_XDECREF(start);

@@ -38,6 +38,20 @@ async def test_handles_of_timers() -> None:
 
 
 @on_loop
+async def test_delays_that_are_whole_numbers() -> None:
+    loop = asyncio.get_running_loop()
+    for delay in (0, 1, True, -5, 2**53 + 1, 2**70):
+        before = loop.time()
+        handle = loop.call_later(delay, print)
+        assert type(handle.when()) is float
+        assert before + delay <= handle.when() <= loop.time() + delay
+        handle.cancel()
+    for delay in (10**400, "1"):
+        with pytest.raises((OverflowError, TypeError)):
+            loop.call_later(delay, print)
+
+
+@on_loop
 async def test_comparing_handles() -> None:
     loop = asyncio.get_running_loop()
     one, two = loop.call_at(10**9, print), loop.call_at(10**9 + 1, print)
