@@ -1,8 +1,8 @@
-"""Why io_uring is not to be had: the error that the kernel gave, and what explains it.
+"""Why a backend is not to be had: the error that the kernel gave, and what explains it.
 
 Used by doctor.py only. `gather` reads what the kernel says about this process,
-`why_not` decides, and touches nothing. No decision of the loop depends on anything
-here: the loop falls back on any error, whatever its cause.
+`why_not` and `why_no_device` decide, and touch nothing. No decision of the loop depends
+on anything here: the loop falls back on any error, whatever its cause.
 """
 
 from __future__ import annotations
@@ -143,6 +143,29 @@ def why_not(error: int, facts: Facts) -> Cause:
     if filtered:
         return _seccomp(error)
     return Cause("unknown", f"setting up a ring gave {_named(error)}", _EITHER)
+
+
+def why_no_device(error: int, facts: Facts) -> Cause:
+    """What explains that /dev/syslet gave this errno, where the ring works."""
+    remedy = (
+        "Unset SYSLET_LOOP_BACKEND, or set it to uring: the results are the same. "
+        "docs/kernel.md has the kernel."
+    )
+    if error in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+        text = f"this kernel ({facts.release}) executes no syslets: no /dev/syslet"
+        return Cause("no-syslets", text, remedy)
+    if error == errno.EACCES:
+        text = "this user may not open /dev/syslet"
+    elif error == errno.EPERM:
+        text = (
+            "the kernel executes no syslets for this process: its system calls are "
+            "filtered (seccomp), traced or audited"
+        )
+    elif error == errno.ENOTSUP:
+        text = "/dev/syslet is of another version than this package's"
+    else:
+        text = f"/dev/syslet gave {_named(error)}"
+    return Cause("device", text, remedy)
 
 
 def _named(error: int) -> str:

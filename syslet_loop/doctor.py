@@ -25,7 +25,12 @@ _RLIMITS = {
     "RLIMIT_NPROC": resource.RLIMIT_NPROC,
     "RLIMIT_AS": resource.RLIMIT_AS,
 }
-_FORMS = {"ring": "ring", "readiness": "wait for readiness", "worker": "worker"}
+_FORMS = {
+    "ring": "ring",
+    "readiness": "wait for readiness",
+    "worker": "worker",
+    "kernel": "worker of the kernel",
+}
 
 
 def _try_in_child(backend: str) -> int:
@@ -51,7 +56,7 @@ def _cause_dict(cause: diagnosis.Cause, error: int) -> dict[str, Any]:
 
 
 def _backend(facts: diagnosis.Facts) -> dict[str, Any]:
-    """Which backend programs get, and why not io_uring. 'active' is '' if none."""
+    """Which backend programs get, and why not another. 'active' is '' if none."""
     asked = chosen_backend()
     found: dict[str, Any] = {"asked": asked, "active": "", "cause": None}
     if asked == "epoll":
@@ -65,7 +70,8 @@ def _backend(facts: diagnosis.Facts) -> dict[str, Any]:
         engine = _native.Engine(asked)
     except OSError as error:
         number = error.errno or 0
-        found["cause"] = _cause_dict(diagnosis.why_not(number, facts), number)
+        find = diagnosis.why_no_device if _lacks_device(asked) else diagnosis.why_not
+        found["cause"] = _cause_dict(find(number, facts), number)
         return found
     found["active"], number = engine.backend, engine.backend_errno
     found["operations"] = _operations(engine)
@@ -73,6 +79,17 @@ def _backend(facts: diagnosis.Facts) -> dict[str, Any]:
     if number:
         found["cause"] = _cause_dict(diagnosis.why_not(number, facts), number)
     return found
+
+
+def _lacks_device(asked: str) -> bool:
+    """Whether it is the kernel's syslets that are missing, and not already the ring."""
+    if asked != "kernel":
+        return False
+    try:
+        _native.Engine("uring").close()
+    except OSError:
+        return False
+    return True
 
 
 def _operations(engine: _native.Engine) -> dict[str, dict[str, str]]:
@@ -100,7 +117,7 @@ def _limits() -> dict[str, Any]:
 def _status(backend: dict[str, Any], tests: list[dict[str, Any]]) -> str:
     if not backend["active"] or any(test["error"] for test in tests):
         return FAILING
-    wanted = backend["asked"] == "epoll" or backend["active"] == "uring"
+    wanted = backend["asked"] == "epoll" or backend["active"] in ("kernel", "uring")
     return HEALTHY if wanted else DEGRADED
 
 

@@ -31,21 +31,29 @@ if sys.version_info < (3, 12):
     os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
+# What a backend that was asked for needs, for the error when it is missing.
+_NEEDS = {
+    "uring": "io_uring is",
+    "kernel": "a kernel that executes syslets (/dev/syslet, docs/kernel.md) is",
+}
+
+
 def new_engine(
     loop: asyncio.AbstractEventLoop, backend: str, bounds: dict[str, int]
 ) -> _native.Engine:
     """An engine for the flights of `loop`; it belongs to the calling thread.
 
-    Raises OSError if `backend` is 'uring' and this process may not use io_uring.
+    Raises OSError if `backend` is 'uring' and this process may not use io_uring, or if
+    it is 'kernel' and this kernel executes no syslets, or not for this process.
     """
     try:
         engine = _native.Engine(backend, **bounds)
     except OSError as error:
-        if backend != "uring":
+        if backend not in _NEEDS:
             raise
         raise OSError(
             error.errno,
-            f"{BACKEND}=uring, but io_uring is not to be had here "
+            f"{BACKEND}={backend}, but {_NEEDS[backend]} not to be had here "
             f"({os.strerror(error.errno or 0)})",
         ) from None
     engine.loop = loop
@@ -116,7 +124,8 @@ else:
 class EventLoop(Connections, Executors, Processes, _Base):
     """An asyncio loop on which syslets fly. Arguments: none; made by new_event_loop.
 
-    Beyond asyncio's loop it has `backend` (str: 'uring' or 'epoll') and `stats()`.
+    Beyond asyncio's loop it has `backend` (str: 'kernel', 'uring' or 'epoll') and
+    `stats()`.
     Raises ValueError if SYSLET_LOOP_BACKEND names no backend, or another of its
     variables (settings.py) no bound.
     """
@@ -197,10 +206,10 @@ class EventLoop(Connections, Executors, Processes, _Base):
 
     @property
     def backend(self) -> str:
-        """How misses wait: 'uring' or 'epoll'.
+        """How misses wait: 'uring' or 'epoll'; 'kernel': as 'uring', in the kernel too.
 
         The engine is made to find out, if it has not been. Raises OSError if
-        SYSLET_LOOP_BACKEND asks for io_uring and it cannot be had.
+        SYSLET_LOOP_BACKEND asks for one that cannot be had.
         """
         return (self._engine or self.engine).backend
 

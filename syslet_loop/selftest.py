@@ -141,7 +141,7 @@ def _run(loop: EventLoop, name: str, check: Callable[[], Awaitable[None]]) -> Ou
 
 
 def run_all(backend: str) -> list[Outcome]:
-    """Every check on a loop of this backend ('uring' or 'epoll')."""
+    """Every check on a loop of this backend ('kernel', 'uring' or 'epoll')."""
     loop = EventLoop()
     loop._backend_wanted = backend
     try:

@@ -12,7 +12,7 @@ import os
 
 from .program_format import LIMITS
 
-BACKENDS = ("uring", "epoll")
+BACKENDS = ("kernel", "uring", "epoll")
 BACKEND = "SYSLET_LOOP_BACKEND"
 # Of the environment: the engine's name of it, least and largest value.
 BOUNDS = {
@@ -30,7 +30,8 @@ def chosen_backend() -> str:
     """
     name = os.environ.get(BACKEND, "")
     if name and name not in BACKENDS:
-        raise ValueError(f"{BACKEND} is {name!r}: it may be {' or '.join(BACKENDS)}")
+        names = f"{', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}"
+        raise ValueError(f"{BACKEND} is {name!r}: it may be {names}")
     return name or "any"
 
 

@@ -26,8 +26,12 @@ class Stats(TypedDict):
     """Atoms that became a request or a wait for readiness."""
     to_worker: int
     """Flights that were handed to a worker."""
+    to_kernel: int
+    """Runs that a kernel with syslets was given (backend 'kernel')."""
+    in_kernel: int
+    """Atoms that it executed."""
     misses: Counter[str]
-    """The same by operation: how often a flight left the thread at an atom of it.
+    """By operation: how often a flight left the thread at an atom of it.
 
     Those without a row in the operations table are called 'syscall N'. As with all
     numbers here, one minus an earlier one is what has happened in between.

@@ -8,7 +8,9 @@ uvloop's, so that both ways of telling a foreign loop are taken.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,14 @@ from syslet_loop import _native
 
 # What SYSLET_LOOP_BACKEND is for each kind.
 BACKENDS = {"uring": "uring", "epoll": "epoll", "asyncio": "", "uvloop": "epoll"}
-KINDS = tuple(BACKENDS)
+if Path("/dev/syslet").exists():  # a kernel that executes syslets: docs/kernel.md
+    BACKENDS["kernel"] = "kernel"
+# SYSLET_TEST_KINDS=kernel leaves the others out.
+KINDS = tuple(
+    kind
+    for kind in BACKENDS
+    if kind in os.environ.get("SYSLET_TEST_KINDS", kind).split(",")
+)
 
 # libuv keeps two descriptors for the process from its first loop on.
 uvloop.new_event_loop().close()

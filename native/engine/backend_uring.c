@@ -49,7 +49,7 @@ uring_forget(struct engine *engine)
 }
 
 /* Room and a slot for a request of the flight, or why not. */
-static bool
+bool
 uring_admit(struct flight *flight, uint32_t count)
 {
     if (!ring_room(&flight->engine->ring, count)) {

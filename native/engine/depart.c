@@ -217,6 +217,9 @@ depart(struct flight *flight, const struct step *step, const uint64_t *args)
         depart_to_settle(flight, step, args);
         return;
     }
+    if (kernel_depart(flight, step, args)) {
+        return;
+    }
     if (!flight->goes_home && !wants_worker(flight, step, args) &&
         engine->backend->request(flight, args)) {
         flight->skip_attempt = false;

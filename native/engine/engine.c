@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 #include "engine_private.h"
+#include "handed.h"
 
 /* --- fork --------------------------------------------------------------------------- */
 
@@ -162,7 +163,10 @@ engine_budget_spent(const struct engine *engine)
 enum backend
 engine_backend(const struct engine *engine)
 {
-    return engine->backend == &backend_uring ? BACKEND_URING : BACKEND_EPOLL;
+    if (engine->backend == &backend_epoll) {
+        return BACKEND_EPOLL;
+    }
+    return engine->device.fd >= 0 ? BACKEND_KERNEL : BACKEND_URING;
 }
 
 int
@@ -186,7 +190,11 @@ engine_miss_path(const struct engine *engine, uint32_t nr)
         return MISS_RING;
     }
     bool sleeps = op->prepare != NULL && op->opcode == RING_TIMEOUT; /* a timerfd */
-    return op->ready != 0 || sleeps ? MISS_READINESS : MISS_WORKER;
+    if (op->ready != 0 || sleeps) {
+        return MISS_READINESS;
+    }
+    bool kernel = handed_is_possible(&engine->device, op);
+    return engine->device.fd >= 0 && kernel ? MISS_KERNEL : MISS_WORKER;
 }
 
 int
@@ -235,6 +243,22 @@ engine_work(struct engine *engine)
 
 /* --- creation ----------------------------------------------------------------------- */
 
+/* The kernel may execute syslets as well: then more than single requests goes there. */
+static int
+engine_open_device(struct engine *engine)
+{
+    enum backend wanted = engine->options.backend;
+    if (wanted == BACKEND_URING) {
+        return 0;
+    }
+    int res = ring_has(&engine->ring, RING_URING_CMD) ? device_open(engine) : -ENOTSUP;
+    if (res < 0 && wanted == BACKEND_KERNEL) {
+        engine->backend->close(engine);
+        return res;
+    }
+    return 0;
+}
+
 static int
 engine_open_backend(struct engine *engine)
 {
@@ -242,7 +266,10 @@ engine_open_backend(struct engine *engine)
     if (wanted != BACKEND_EPOLL) {
         engine->backend = &backend_uring;
         int res = engine->backend->open(engine);
-        if (res == 0 || wanted == BACKEND_URING) {
+        if (res == 0) {
+            return engine_open_device(engine);
+        }
+        if (wanted != BACKEND_ANY) {
             return res;
         }
         engine->backend_errno = -res;
@@ -275,7 +302,7 @@ engine_create(struct engine **out, const struct kernel *kernel, const struct hos
     slots_open(&engine->slots, FLIGHTS_MAX * 2);
     slots_open(&engine->watch_slots, WATCHES_MAX);
     engine->watched_fd = engine->epoll_fd = engine->ring.fd = -1;
-    engine->pollable_fd = -1;
+    engine->pollable_fd = engine->device.fd = -1;
     int64_t fd =
         engine_call(engine, __NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0);
     if (fd < 0) {
@@ -401,6 +428,7 @@ close_in_child(struct engine *engine)
 {
     watches_close(engine);
     engine->backend->forget(engine);
+    device_close(engine);
     workers_forget(engine);
     engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);
     free_memory(engine); /* flights in the air are the parent's, their memory stays */
@@ -447,6 +475,7 @@ engine_close(struct engine *engine)
     watches_close(engine);
     engine->backend->flush(engine); /* else a closed ring would hold their files */
     engine->backend->close(engine);
+    device_close(engine);
     engine_call(engine, __NR_close, (uint64_t)engine->inbox_fd, 0, 0, 0, 0, 0);
     free_memory(engine);
     return 0;

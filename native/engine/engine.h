@@ -108,10 +108,15 @@ struct host {
 
 /* --- engines ---------------------------------------------------------------- */
 
-enum backend { BACKEND_ANY = 0, BACKEND_URING = 1, BACKEND_EPOLL = 2 };
+enum backend {
+    BACKEND_ANY = 0,
+    BACKEND_URING = 1,
+    BACKEND_EPOLL = 2,
+    BACKEND_KERNEL = 3
+};
 
 struct engine_options {
-    enum backend backend; /* ANY: io_uring, else epoll, silently */
+    enum backend backend; /* ANY: kernel, else io_uring, else epoll, silently */
     uint32_t sq_entries;  /* 0: the limit; tests squeeze it to 2 or 4 */
     int32_t workers_max;  /* -1: the limit; 0: none, see engine_work */
     uint32_t flights_max; /* 0: the limit */
@@ -143,6 +148,9 @@ struct engine_stats {
     uint64_t workers;     /* threads alive now */
     uint64_t budget_cuts; /* flights that had to let others run */
     uint64_t memory;      /* bytes of new buffers outside of flights, now */
+
+    uint64_t to_kernel; /* runs of a program that the kernel was given */
+    uint64_t in_kernel; /* atoms that it executed */
 };
 
 int engine_create(struct engine **engine, const struct kernel *kernel,
@@ -152,7 +160,7 @@ enum backend engine_backend(const struct engine *engine);
 int engine_backend_errno(const struct engine *engine); /* why not io_uring; 0: it is */
 
 /* Where a miss of this operation goes, for reports. */
-enum miss_path { MISS_NEVER, MISS_RING, MISS_READINESS, MISS_WORKER };
+enum miss_path { MISS_NEVER, MISS_RING, MISS_READINESS, MISS_WORKER, MISS_KERNEL };
 enum miss_path engine_miss_path(const struct engine *engine, uint32_t nr);
 
 /* For foreign loops: an fd that becomes readable when engine_turn(engine, 0) has

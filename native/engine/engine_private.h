@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "device.h"
 #include "engine.h"
 #include "fixed.h"
 #include "flight.h"
@@ -46,6 +47,19 @@ struct backend_ops { /* how a miss waits; one implementation per backend */
 extern const struct backend_ops backend_uring;
 extern const struct backend_ops backend_epoll;
 
+/* backend_uring.c: room and a slot for `count` entries of the flight. */
+bool uring_admit(struct flight *flight, uint32_t count);
+
+/* backend_kernel.c: a kernel that executes syslets. Is it worth a run from here on? */
+bool kernel_may_run(const struct flight *flight);
+/* Has it execute at most so many atoms, without waiting: how many it has. 0: the engine
+ * executes the next one itself. */
+uint32_t kernel_run(struct flight *flight, uint32_t most);
+/* The rest goes to a worker of the kernel. false: it does not. */
+bool kernel_depart(struct flight *flight, const struct step *step,
+                   const uint64_t *args);
+void kernel_completed(struct flight *flight, int64_t result); /* it came back */
+
 struct engine {
     /* What every flight touches comes first, in few cache lines. */
     const struct kernel *kernel; /* borrowed: outlives the engine */
@@ -85,6 +99,7 @@ struct engine {
     uint64_t memory;                     /* atomic: bytes that flight_heap has given */
     struct fixed_table fixed;            /* borrows the memory in it */
     struct ring ring;
+    struct device device; /* beside the ring, where the kernel executes syslets */
     struct workers workers;
 };
 
@@ -109,6 +124,31 @@ flight_call(const struct flight *flight, long nr, uint64_t a0, uint64_t a1, uint
     return engine_call(flight->engine, nr, a0, a1, a2, a3, a4, a5);
 }
 
+/* The arguments of a flight's atom, now. */
+static inline void
+flight_gather(const struct flight *flight, const struct step *step, uint64_t args[6])
+{
+    const uint64_t *cells = flight->cells;
+    for (int i = 0; i < ARGS_MAX; i++) { /* missing ones name cell 0, which is 0 */
+        args[i] = cells[step->arg[i]];
+    }
+}
+
+static inline bool
+flight_is_within_bounds(const struct flight *flight, const struct step *step,
+                        const uint64_t *args)
+{
+    for (uint8_t i = 0; i < step->bounds; i++) {
+        if (args[step->bound[i]] > flight->cells[step->capacity[i]]) {
+            return false;
+        }
+    }
+    return step->word == 0 || (uint32_t)flight->cells[step->word] <= step->room;
+}
+
+/* run.c: the kernel has executed the current atom with this result; `stored`: and has
+ * put it where it belongs. */
+void flight_replay(struct flight *flight, int64_t res, bool stored);
 /* run.c: runs a flight on the engine's thread until it lands or leaves. */
 int flight_run(struct flight *flight);
 /* run.c: runs a flight on a worker until its end or an atom that must go home. */

@@ -12,6 +12,7 @@
 
 #include "attempt.h"
 #include "engine_private.h"
+#include "handed.h"
 
 /* --- memory ------------------------------------------------------------------- */
 
@@ -22,6 +23,14 @@ flight_bytes(const struct plan *plan)
     size_t words = plan->cells_count + bits;
     size_t bytes = sizeof(struct flight) + words * sizeof(uint64_t);
     return bytes + 63 + plan->scratch_bytes; /* the scratch is aligned, see below */
+}
+
+/* What the kernel executes, if anything of it is for the kernel. */
+static const struct handed_plan *
+plan_handed(const struct engine *engine, struct plan *plan)
+{
+    bool none = engine->device.fd < 0 || engine->device.off;
+    return none ? NULL : handed_plan_of(plan, &engine->device);
 }
 
 static uint8_t
@@ -44,9 +53,11 @@ clear(struct flight *flight)
 }
 
 static struct flight *
-flight_allocate(struct engine *engine, const struct plan *plan)
+flight_allocate(struct engine *engine, const struct plan *plan,
+                const struct handed_plan *handed)
 {
     size_t bytes = flight_bytes(plan);
+    bytes += handed != NULL ? handed->bytes + 15 : 0; /* aligned, see below */
     uint8_t class = size_class_of(bytes);
     assert(class < SIZE_CLASSES);
     struct flight *flight = engine->pool[class];
@@ -200,6 +211,18 @@ relocate(struct flight *flight)
 }
 
 static void
+lay_out_handed(struct flight *flight, const struct handed_plan *plan)
+{
+    uintptr_t behind = (uintptr_t)(flight->scratch + flight->plan->scratch_bytes);
+    struct handed *handed = (struct handed *)((behind + 15) & ~(uintptr_t)15);
+    handed->notes = (struct device_note *)(handed + 1);
+    handed->words = (uint64_t *)(handed->notes + plan->notes_count);
+    handed->atoms = (struct device_atom *)(handed->words + plan->words_count);
+    handed->filled = false;
+    flight->handed = handed;
+}
+
+static void
 flight_lay_out(struct flight *flight, struct plan *plan)
 {
     flight->cells = (uint64_t *)(flight + 1);
@@ -217,7 +240,8 @@ flight_prepare(struct engine *engine, struct plan *plan)
     if (engine->stats.prepared >= engine->options.flights_max || engine->closing) {
         return NULL;
     }
-    struct flight *flight = flight_allocate(engine, plan);
+    const struct handed_plan *handed = plan_handed(engine, plan);
+    struct flight *flight = flight_allocate(engine, plan, handed);
     if (flight == NULL) {
         return NULL;
     }
@@ -232,6 +256,9 @@ flight_prepare(struct engine *engine, struct plan *plan)
     flight->wait_fd = -1;
     flight->fds_count = 0;
     flight_lay_out(flight, plan);
+    if (handed != NULL) {
+        lay_out_handed(flight, handed);
+    }
     engine->stats.prepared += 1;
     relocate(flight);
     if (plan->buffers_count != 0 && place_buffers(flight) < 0) {

@@ -55,12 +55,13 @@ struct flight {
     struct flight *link;     /* free list, ready queue, job queue or inbox */
     struct flight *previous; /* list of flights in the air */
     struct flight *following;
-    struct engine *engine;   /* borrowed: outlives its flights */
-    struct plan *plan;       /* owned reference */
-    void *host;              /* borrowed from the host */
-    uint64_t *cells;         /* borrowed: behind this struct */
-    uint64_t *ran;           /* borrowed: one bit per atom, behind the cells */
-    char *scratch;           /* borrowed: behind the bits */
+    struct engine *engine; /* borrowed: outlives its flights */
+    struct plan *plan;     /* owned reference */
+    void *host;            /* borrowed from the host */
+    uint64_t *cells;       /* borrowed: behind this struct */
+    uint64_t *ran;         /* borrowed: one bit per atom, behind the cells */
+    char *scratch;         /* borrowed: behind the bits */
+    struct handed *handed; /* borrowed: behind the scratch; NULL: not for the kernel */
     struct heap_block *heap; /* owned */
 
     enum flight_state state;
@@ -84,6 +85,8 @@ struct flight {
     bool may_stay;      /* the worker job may wait for a peer without bound */
     bool ends;          /* its last atom is settled */
     bool cancel_due;    /* the ring had no room for its cancellation */
+    bool stays_home;    /* the kernel did not execute this atom: the engine does */
+    bool commanded;     /* the request in the ring is its program */
     uint32_t cancelled; /* atomic: the worker must stop before its next atom */
     bool on_worker;     /* a worker runs it: under the workers' lock */
     pthread_t worker;   /* which; valid while on_worker */

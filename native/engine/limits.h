@@ -18,6 +18,10 @@ enum {
     BOUNDS_MAX = 2, /* arguments of one atom with a bound */
     CONSTS_BYTES_MAX = 1 << 24,
 
+    /* Larger ones are not handed to a kernel that executes syslets. */
+    HANDED_ATOMS_MAX = 256,
+    HANDED_CELLS_MAX = 4096,
+
     /* One flight. */
     FDS_OWNED_MAX = 64,          /* open at once, made by the flight: then EMFILE */
     SCRATCH_BYTES_MAX = 1 << 16, /* new buffers up to this size share the flight */
@@ -35,10 +39,12 @@ enum {
     WORKERS_STUCK_NS = 1000000, /* a queue that stands still: one more */
     WORKER_STACK_BYTES = 1 << 17,
     WORKER_STACK_BYTES_MORE = 1 << 23,
-    WORKER_IDLE_MS = 5000,      /* an idle worker ends after this */
-    DRAIN_FAILURES_MAX = 100,   /* turns that fail while an engine closes */
-    FIXED_MAX = 16,             /* registered pieces of memory: then plain requests */
-    RING_RETRY_NS = 1000000,    /* the ring took nothing: again after this */
+    WORKER_IDLE_MS = 5000,    /* an idle worker ends after this */
+    HANDED_AWAY_MAX = 64,     /* programs in the kernel's workers; more go elsewhere */
+    DEVICE_REFUSALS_MAX = 2,  /* in a row: then the kernel is not asked again */
+    DRAIN_FAILURES_MAX = 100, /* turns that fail while an engine closes */
+    FIXED_MAX = 16,           /* registered pieces of memory: then plain requests */
+    RING_RETRY_NS = 1000000,  /* the ring took nothing: again after this */
     CANCEL_RESEND_NS = 5000000, /* a worker that missed its signal gets another */
 
     /* One flight at a stretch: then it goes to the back of the ready queue. */

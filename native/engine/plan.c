@@ -198,6 +198,7 @@ void
 plan_drop(struct plan *plan)
 {
     if (__atomic_sub_fetch(&plan->references, 1, __ATOMIC_ACQ_REL) == 0) {
+        free(plan->handed);
         free(plan);
     }
 }

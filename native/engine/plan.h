@@ -47,7 +47,8 @@ struct plan { /* one allocation: the tables follow in the order they are used */
     struct program_buffer *buffers;
     struct step *steps;
     struct program_atom *atoms;
-    char *consts; /* lent to the kernel by flights */
+    char *consts;               /* lent to the kernel by flights */
+    struct handed_plan *handed; /* owned; atomic; NULL: nobody has translated it */
     char label[TRACE_LABEL_MAX];
 };
 

@@ -15,29 +15,6 @@
 #include "attempt.h"
 #include "engine_private.h"
 
-/* --- arguments ---------------------------------------------------------------------- */
-
-static void
-gather(const struct flight *flight, const struct step *step, uint64_t args[6])
-{
-    const uint64_t *cells = flight->cells;
-    for (int i = 0; i < ARGS_MAX; i++) { /* missing ones name cell 0, which is 0 */
-        args[i] = cells[step->arg[i]];
-    }
-}
-
-static bool
-is_within_bounds(const struct flight *flight, const struct step *step,
-                 const uint64_t *args)
-{
-    for (uint8_t i = 0; i < step->bounds; i++) {
-        if (args[step->bound[i]] > flight->cells[step->capacity[i]]) {
-            return false;
-        }
-    }
-    return step->word == 0 || (uint32_t)flight->cells[step->word] <= step->room;
-}
-
 /* --- results ------------------------------------------------------------------------ */
 
 static int64_t
@@ -124,6 +101,7 @@ conclude(struct flight *flight, const struct step *step, const uint64_t *args,
     flight->retries = false;
     flight->skip_attempt = false;
     flight->ring_refused = false;
+    flight->stays_home = false;
     if (op->flags & OP_PARTS) {
         if (!transfer_is_done(flight, op, args, &res)) {
             return true; /* the same atom once more, behind what is done */
@@ -134,6 +112,21 @@ conclude(struct flight *flight, const struct step *step, const uint64_t *args,
         res = own_result(flight, op, args, res);
     }
     return settle(flight, step, res);
+}
+
+void
+flight_replay(struct flight *flight, int64_t res, bool stored)
+{
+    const struct step *step = flight_step(flight);
+    struct engine *engine = flight->engine;
+    uint64_t args[6], now = flight->cells[step->ret];
+    flight_gather(flight, step, args);
+    engine->turn_atoms += 1;
+    engine->turn_bytes += (step->op->flags & OP_PARTS) && res > 0 ? (uint64_t)res : 0;
+    flight->ends = !conclude(flight, step, args, res == OP_MISS ? OP_MISS + 1 : res);
+    if (stored) { /* and perhaps changed since */
+        flight->cells[step->ret] = now;
+    }
 }
 
 /* --- on the engine's thread --------------------------------------------------------- */
@@ -167,7 +160,7 @@ try_atom(struct flight *flight, const struct step *step, uint64_t args[6])
         if (res < 0) {
             return res;
         }
-    } else if (!is_within_bounds(flight, step, args)) {
+    } else if (!flight_is_within_bounds(flight, step, args)) {
         return -EFAULT;
     }
     if (step->settles && flight->fds_count != 0 && settle_fds(flight, step, args) < 0) {
@@ -193,7 +186,7 @@ try_atom(struct flight *flight, const struct step *step, uint64_t args[6])
 static int64_t
 aim_at_rest(struct flight *flight, const struct step *step, uint64_t args[6])
 {
-    gather(flight, step, args);
+    flight_gather(flight, step, args);
     int res = transfer_advance(flight, step->op, args);
     return res < 0 ? res : OP_MISS;
 }
@@ -223,6 +216,15 @@ land(struct flight *flight)
     return FLIGHT_LANDED;
 }
 
+/* How many atoms a run of the kernel may execute. */
+static uint32_t
+most_atoms(const struct engine *engine, uint32_t atoms)
+{
+    uint32_t flight = FLIGHT_ATOMS_MAX - atoms;
+    uint32_t turn = TURN_ATOMS_MAX - engine->turn_atoms;
+    return flight < turn ? flight : turn;
+}
+
 int
 flight_run(struct flight *flight)
 {
@@ -248,9 +250,16 @@ flight_run(struct flight *flight)
             engine_ready(engine, flight);
             return FLIGHT_AWAY;
         }
+        if (flight->handed != NULL && kernel_may_run(flight)) {
+            uint32_t executed = kernel_run(flight, most_atoms(engine, atoms));
+            if (executed != 0) {
+                atoms += executed - 1;
+                continue;
+            }
+        }
         const struct step *step = flight_step(flight);
         uint64_t args[6];
-        gather(flight, step, args);
+        flight_gather(flight, step, args);
         engine->turn_atoms += 1;
         int64_t res = try_atom(flight, step, args);
         if (res == OP_MISS && flight->done != 0) {
@@ -272,9 +281,12 @@ engine_completed(struct flight *flight, int64_t res)
     const struct step *step = flight_step(flight);
     bool awaited = flight->awaits_fd;
     flight->awaits_fd = false;
-    if (awaited) {
+    if (flight->commanded) {
+        kernel_completed(flight, res);
+    } else if (awaited) {
         bool late = flight->limited && (res == -ECANCELED || res == -ETIME);
         if (late && flight->state == FLYING) {
+            flight->stays_home = false;
             flight->ends = !settle(flight, step, 0); /* poll's answer: none is ready */
         }
         /* Readiness of an fd that only had to be settled says nothing of this atom. */
@@ -288,7 +300,7 @@ engine_completed(struct flight *flight, int64_t res)
         flight->ring_refused = true;
     } else {
         uint64_t args[6];
-        gather(flight, step, args);
+        flight_gather(flight, step, args);
         if (flight->done != 0 && transfer_advance(flight, step->op, args) < 0) {
             res = -EFAULT;
         }
@@ -356,7 +368,7 @@ call_blocking(struct flight *flight, const struct step *step, uint64_t args[6])
         if (res < 0) {
             return res;
         }
-    } else if (!is_within_bounds(flight, step, args)) {
+    } else if (!flight_is_within_bounds(flight, step, args)) {
         return -EFAULT;
     }
     if (step->op->flags & OP_PSEUDO) {
@@ -380,7 +392,7 @@ flight_run_blocking(struct flight *flight)
     for (uint32_t atoms = 0; atoms < WORKER_ATOMS_MAX; atoms++) {
         const struct step *step = flight_step(flight);
         uint64_t args[6];
-        gather(flight, step, args);
+        flight_gather(flight, step, args);
         if (__atomic_load_n(&flight->cancelled, __ATOMIC_SEQ_CST)) {
             return;
         }

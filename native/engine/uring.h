@@ -110,6 +110,7 @@ enum {
     SQ_TASKRUN = 1 << 2,     /* 5.19 */
 
     SQE_LINK = 1 << 2,
+    SQE_ASYNC = 1 << 4, /* 5.6 */
     CQE_F_MORE = 1 << 1,
     POLL_ADD_MULTI = 1 << 0, /* 5.13, in `length` */
 
@@ -146,6 +147,7 @@ enum { /* opcodes and the kernel that has them */
        RING_SEND = 26,
        RING_RECV = 27,
        RING_SPLICE = 30,
+       RING_URING_CMD = 46,  /* 5.19 */
        RING_WAITID = 50,     /* 6.7 */
        RING_FUTEX_WAIT = 51, /* 6.7 */
        RING_OPS = 64,

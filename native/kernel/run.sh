@@ -3,10 +3,11 @@
 #
 # Boots a kernel that build.sh made, lets the suite do one thing and judges the log.
 #
-#   run.sh KERNEL CACHE test[:NAME] | bench | fuzz:EXECUTIONS:SEED[:BATCH]
+#   run.sh KERNEL CACHE test[:NAME] | bench | fuzz:EXECUTIONS:SEED[:BATCH] | run:SCRIPT
 #
-# The machine sees CACHE/root as its root and CACHE/disk.img as a disk; nothing else of
-# the host. SECONDS_MAX ends a machine that hangs. Exit 0: the suite passed and the
+# The machine sees CACHE/root as its root and CACHE/disk.img as a disk, and of the host
+# else only the folders in HOST_FOLDERS (separated by colons), read only. More words for
+# the environment of a script are in INSIDE (NAME=VALUE ...). SECONDS_MAX ends a machine that hangs. Exit 0: the suite passed and the
 # kernel reported nothing.
 set -eu
 kernel=$1
@@ -26,9 +27,10 @@ disk() {
 uml() {
     # The disk is not written: what changes is in a file that is thrown away.
     rm -f "$cache/cow.$$"
-    timeout -k 5 "$limit" "$kernel" mem=512M root=none rootfstype=hostfs \
+    timeout -k 5 "$limit" "$kernel" "mem=${MEMORY:-512M}" root=none rootfstype=hostfs \
         rootflags="$cache/root" rw init=/init "ubd0=$cache/cow.$$,$cache/disk.img" \
-        con=null con0=null,fd:1 con1=null,fd:1 "syslet.do=$what" </dev/null || true
+        con=null con0=null,fd:1 con1=null,fd:1 "syslet.do=$what" \
+        ${HOST_FOLDERS:+"HOST_FOLDERS=$HOST_FOLDERS"} ${INSIDE:-} </dev/null || true
     rm -f "$cache/cow.$$"
 }
 

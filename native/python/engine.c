@@ -249,18 +249,24 @@ engine_work_method(struct engine_object *self, PyObject *none)
 
 /* --- creation and end ----------------------------------------------------------------------------- */
 
+static const char *const backend_names[] = {
+    [BACKEND_ANY] = "any",
+    [BACKEND_URING] = "uring",
+    [BACKEND_EPOLL] = "epoll",
+    [BACKEND_KERNEL] = "kernel",
+};
+
 static int
 read_backend(const char *name, enum backend *backend)
 {
-    static const char *const backends[] = {"any", "uring", "epoll"};
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(backends); i++) {
-        if (strcmp(name, backends[i]) == 0) {
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(backend_names); i++) {
+        if (strcmp(name, backend_names[i]) == 0) {
             *backend = (enum backend)i;
             return 0;
         }
     }
-    PyErr_Format(PyExc_ValueError, "backend is 'any', 'uring' or 'epoll', not '%s'",
-                 name);
+    PyErr_Format(PyExc_ValueError,
+                 "backend is 'any', 'kernel', 'uring' or 'epoll', not '%s'", name);
     return -1;
 }
 
@@ -447,8 +453,7 @@ engine_get_backend(struct engine_object *self, void *closure)
     if (!engine_is_open(self)) {
         return NULL;
     }
-    bool uring = engine_backend(self->engine) == BACKEND_URING;
-    return PyUnicode_FromString(uring ? "uring" : "epoll");
+    return PyUnicode_FromString(backend_names[engine_backend(self->engine)]);
 }
 
 static PyObject *
@@ -488,7 +493,7 @@ static PyMethodDef engine_methods[] = {
      "work()\n--\n\nRun one queued job (workers=0); False if there is none."},
     {"miss_path", (PyCFunction)engine_miss_path_method, METH_O,
      "miss_path(nr, /)\n--\n\nWhere a miss of this system call goes: 'ring', "
-     "'readiness', 'worker'; or 'never'."},
+     "'readiness', 'worker',\n'kernel'; or 'never'."},
     {"stats", (PyCFunction)engine_stats_method, METH_NOARGS,
      "stats()\n--\n\nThe engine's counters, and its flights by state and place."},
     {"misses", (PyCFunction)engine_misses_method, METH_NOARGS,
@@ -513,9 +518,10 @@ static PyGetSetDef engine_getset[] = {
      "takes;\n"
      "it schedules turn(0).",
      NULL},
-    {"backend", (getter)engine_get_backend, NULL, "'uring' or 'epoll'.", NULL},
+    {"backend", (getter)engine_get_backend, NULL, "'kernel', 'uring' or 'epoll'.",
+     NULL},
     {"backend_errno", (getter)engine_get_backend_errno, NULL,
-     "Why it is not io_uring; 0 if it is.", NULL},
+     "Why it does not use io_uring; 0 if it does.", NULL},
     {"flying", (getter)engine_get_flying, NULL, "Flights in the air.", NULL},
     {"is_mine", (getter)engine_get_is_mine, NULL, "Whether the calling thread made it.",
      NULL},

@@ -9,12 +9,13 @@ static const struct {
     size_t offset;
 } stats_fields[] = {
 #define FIELD(name) {#name, offsetof(struct engine_stats, name)}
-    FIELD(atoms),    FIELD(inlined),   FIELD(to_ring),     FIELD(to_worker),
-    FIELD(enters),   FIELD(submitted), FIELD(completed),   FIELD(waits),
-    FIELD(wakeups),  FIELD(stale),     FIELD(overflows),   FIELD(launched),
-    FIELD(landed),   FIELD(flying),    FIELD(cancelling),  FIELD(abandoned),
-    FIELD(ready),    FIELD(waiting),   FIELD(working),     FIELD(paused),
-    FIELD(prepared), FIELD(workers),   FIELD(budget_cuts), FIELD(memory),
+    FIELD(atoms),     FIELD(inlined),   FIELD(to_ring),     FIELD(to_worker),
+    FIELD(enters),    FIELD(submitted), FIELD(completed),   FIELD(waits),
+    FIELD(wakeups),   FIELD(stale),     FIELD(overflows),   FIELD(launched),
+    FIELD(landed),    FIELD(flying),    FIELD(cancelling),  FIELD(abandoned),
+    FIELD(ready),     FIELD(waiting),   FIELD(working),     FIELD(paused),
+    FIELD(prepared),  FIELD(workers),   FIELD(budget_cuts), FIELD(memory),
+    FIELD(to_kernel), FIELD(in_kernel),
 #undef FIELD
 };
 _Static_assert(sizeof(struct engine_stats) ==
@@ -94,10 +95,9 @@ PyObject *
 engine_miss_path_method(struct engine_object *self, PyObject *number)
 {
     static const char *const words[] = {
-        [MISS_NEVER] = "never",
-        [MISS_RING] = "ring",
-        [MISS_READINESS] = "readiness",
-        [MISS_WORKER] = "worker",
+        [MISS_NEVER] = "never",         [MISS_RING] = "ring",
+        [MISS_READINESS] = "readiness", [MISS_WORKER] = "worker",
+        [MISS_KERNEL] = "kernel",
     };
     unsigned long nr = PyLong_AsUnsignedLong(number);
     if ((nr == (unsigned long)-1 && PyErr_Occurred()) || !engine_is_open(self)) {

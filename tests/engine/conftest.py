@@ -19,7 +19,7 @@ def build_if_old() -> None:
     """Have a driver for this Python that is younger than all its sources."""
     sys.path.insert(0, str(HERE))
     spec = importlib.util.find_spec("_driver")
-    sources = [*NATIVE.glob("*.[ch]"), *HERE.glob("*_kernel.[ch]")]
+    sources = [*NATIVE.glob("*.[ch]"), *HERE.glob("*_kernel.[ch]"), *HERE.glob("*.c")]
     sources += HERE.parent.glob("fuzz/fuzz*.[ch]")
     sources.append(HERE / "driver_build.py")
     if (

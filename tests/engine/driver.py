@@ -114,7 +114,8 @@ class Kernel:
 
     def is_clean(self) -> bool:
         """Nothing open, nothing pending, nothing mapped."""
-        return (self.c.rings, self.c.maps, self.c.pending_count) == (0, 0, 0)
+        left = (self.c.rings, self.c.maps, self.c.pending_count, self.c.devices)
+        return left == (0, 0, 0, 0)
 
 
 class Narrow:

@@ -130,6 +130,7 @@ def make() -> cffi.FFI:
             for path in (
                 *sorted(ENGINE.glob("*.c")),
                 HERE / "fake_kernel.c",
+                HERE / "fake_device.c",
                 HERE / "narrow_kernel.c",
                 *sorted(FUZZ.glob("fuzz*.c")),
             )

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "fake_kernel.h"
 
+#include "device.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +133,20 @@ fake_overflow(struct fake *fake, bool on)
     *word(fake, SQ_FLAGS) = on ? SQ_CQ_OVERFLOW : 0;
 }
 
+bool
+fake_command(struct fake *fake)
+{
+    for (uint32_t i = 0; i < fake->pending_count; i++) {
+        if (fake->pending[i].opcode == RING_URING_CMD) {
+            fake->commands += 1;
+            int64_t res = fake_device_run(fake, fake->pending[i].address, true);
+            fake_complete(fake, i, (int32_t)res);
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 take_cancel(struct fake *fake, const struct sqe *sqe)
 {
@@ -155,10 +171,12 @@ take(struct fake *fake, const struct sqe *sqe)
         fake_post(fake, sqe->user_data, 0, 0);
     } else if (sqe->opcode == RING_ASYNC_CANCEL) {
         take_cancel(fake, sqe);
-    } else if (sqe->fd >= FAKE_FD && fake->pending_count < FAKE_PENDING_MAX) {
+    } else if ((sqe->fd >= FAKE_FD || sqe->fd == FAKE_DEVICE_FD) &&
+               fake->pending_count < FAKE_PENDING_MAX) {
+        bool command = sqe->opcode == RING_URING_CMD;
         fake->pending[fake->pending_count++] =
             (struct fake_request){.user_data = sqe->user_data,
-                                  .address = sqe->address,
+                                  .address = command ? sqe->address3 : sqe->address,
                                   .length = sqe->length,
                                   .offset = sqe->offset,
                                   .fd = sqe->fd,
@@ -224,6 +242,17 @@ fake_call(void *context, long nr, const uint64_t args[6])
         fake->rings -= 1;
         return 0;
     }
+    if (nr == __NR_close && args[0] == FAKE_DEVICE_FD) {
+        fake->devices -= 1;
+        return 0;
+    }
+    if (nr == __NR_openat && !strcmp((const char *)(uintptr_t)args[1], DEVICE_PATH)) {
+        fake->devices += fake->device != 0;
+        return fake->device != 0 ? FAKE_DEVICE_FD : -ENOENT;
+    }
+    if (nr == __NR_ioctl && args[0] == FAKE_DEVICE_FD) {
+        return fake_device_call(fake, args[1], args[2]);
+    }
     if (args[0] >= FAKE_FD && args[0] < FAKE_FD + FAKE_FDS) {
         return scripted(fake, nr, args);
     }
@@ -239,6 +268,7 @@ fake_reset(struct fake *fake)
 {
     memset(fake, 0, sizeof(*fake));
     fake->maps_allowed = fake->take_most = UINT32_MAX;
+    fake->device_version = DEVICE_VERSION;
     fake->kernel = (struct kernel){.context = fake,
                                    .call = fake_call,
                                    .ring_setup = fake_setup,

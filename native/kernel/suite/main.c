@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
  * Runs the suite. As process 1 of the patched kernel it first mounts what the tests
- * need, does what the kernel's command line says (syslet.do=test, bench or fuzz) and
- * switches the machine off; elsewhere it takes the same words as arguments.
+ * need, does what the kernel's command line says (syslet.do=test, bench, fuzz or
+ * run:SCRIPT) and switches the machine off; elsewhere it takes the same words as
+ * arguments. Scripts are the host's: HOST_FOLDERS names the folders that they see of it.
  */
 #include <fcntl.h>
 #include <net/if.h>
@@ -57,6 +58,16 @@ number(const char *word, unsigned long otherwise)
 }
 
 static int
+be_script(void *path)
+{
+    char *const words[] = {"sh", path, NULL};
+
+    execv("/bin/sh", words);
+    printf("no shell: %s\n", strerror(errno));
+    return 2;
+}
+
+static int
 obey(char *const *words)
 {
     const char *what = words[0] ? words[0] : "test";
@@ -68,6 +79,8 @@ obey(char *const *words)
                     number(words[1] && words[2] ? words[3] : NULL, 0));
     if (!strcmp(what, "test"))
         return run_tests(words[1]);
+    if (!strcmp(what, "run") && words[1])
+        return reap(child(be_script, words[1]));
     printf("unknown: %s\n", what);
     return 2;
 }
@@ -78,6 +91,36 @@ mount_one(const char *type, const char *where)
     mkdir(where, 0755);
     if (mount(type, where, type, 0, NULL))
         printf("no %s at %s: %s\n", type, where, strerror(errno));
+}
+
+/* A folder of the host at its own place, to be read only. */
+static void
+mount_host(char *where)
+{
+    for (char *at = where + 1; (at = strchr(at, '/')); at++) {
+        *at = 0;
+        mkdir(where, 0755);
+        *at = '/';
+    }
+    mkdir(where, 0755);
+    if (mount("none", where, "hostfs", MS_RDONLY, where))
+        printf("no %s of the host: %s\n", where, strerror(errno));
+}
+
+/* Unknown words of the kernel's command line are the environment of process 1. */
+static void
+mount_hosts(void)
+{
+    const char *merged[] = {"bin", "lib", "lib64", "sbin"};
+    char *folders = getenv("HOST_FOLDERS"), *save = NULL, target[16];
+
+    for (int i = 0; folders && i < 4; i++) {
+        snprintf(target, sizeof(target), "usr/%s", merged[i]);
+        CHECK(!symlink(target, merged[i]));
+    }
+    folders = folders ? strtok_r(folders, ":", &save) : NULL;
+    for (; folders; folders = strtok_r(NULL, ":", &save))
+        mount_host(folders);
 }
 
 /* syslet.do=fuzz:1000000:7 becomes three words. */
@@ -120,6 +163,9 @@ be_init(void)
     mount_one("devtmpfs", "/dev");
     mount_one("tmpfs", "/tmp");
     chmod("/tmp", 01777);
+    mount_one("tmpfs", "/dev/shm");
+    mount_one("devpts", "/dev/pts");
+    mount_hosts();
     loopback_up();
     mkdir("/ext4", 0755);
     for (int i = 0; i < 2; i++)
