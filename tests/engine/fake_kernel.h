@@ -61,7 +61,7 @@ struct fake {
     /* What happened. */
     uint32_t rings, maps; /* open now */
     uint32_t enters, taken, cancelled;
-    uint32_t buffers; /* registered more often than taken out */
+    uint32_t buffers;                 /* registered more often than taken out */
     uint32_t devices, runs, commands; /* open now; ioctls, commands executed */
     struct fake_script scripts[FAKE_FDS];
     struct fake_request pending[FAKE_PENDING_MAX];
