@@ -2,9 +2,10 @@
  * pin it again for each request (docs/rationale.md, "Registered buffers").
  *
  * Registering is an offer: whoever is refused, or has an engine without a ring, does
- * the same reads and writes without it. Called by the binding on the engine's thread,
- * except where another one is allowed below, and by prepare.c. Nothing here knows who
- * owns the memory: it stays mapped until fixed_give has returned. */
+ * the same reads and writes without it. Called with the host's lock held: by the binding
+ * on the engine's thread, except where another one is allowed below, and by prepare.c
+ * and depart.c. Nothing here knows who owns the memory: it stays mapped until fixed_give
+ * has returned. */
 #ifndef SYSLET_FIXED_H
 #define SYSLET_FIXED_H
 

@@ -47,3 +47,15 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
         pytest.skip(f"{request.param} is not to be had here: {error}")
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def kernel() -> Iterator[Any]:
+    """A fake one on whose descriptors every attempt misses and every call gives 64."""
+    from driver import FD, Kernel, lib
+
+    kernel = Kernel()
+    for fd in range(FD, FD + lib.FAKE_FDS):
+        kernel.script(fd, -11, 64)
+    yield kernel
+    assert kernel.is_clean()

@@ -14,15 +14,6 @@ SIZE = 8192
 
 
 @pytest.fixture
-def kernel() -> Iterator[Kernel]:
-    kernel = Kernel()
-    for fd in range(FD, FD + lib.FAKE_FDS):
-        kernel.script(fd, -11, 64)
-    yield kernel
-    assert kernel.is_clean()
-
-
-@pytest.fixture
 def engine(kernel: Kernel) -> Iterator[Engine]:
     engine = Engine(kernel, backend=lib.BACKEND_URING)
     yield engine

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 
 import pytest
 from driver import ECANCELED, FD, READ, Engine, Kernel, atom, lib, plan
@@ -15,15 +14,6 @@ def read_plan() -> object:
     return plan(
         [atom(READ, 1, 2, 3, ret=4, flags=lib.SYSLET_ASYNC)], [0, 0, 4096, 64, 0]
     )
-
-
-@pytest.fixture
-def kernel() -> Iterator[Kernel]:
-    kernel = Kernel()
-    for fd in range(FD, FD + lib.FAKE_FDS):
-        kernel.script(fd, -11, 64)
-    yield kernel
-    assert kernel.is_clean()
 
 
 SETUP = [
