@@ -75,13 +75,24 @@ def resident_of_need() -> int:
     return resident()
 
 
+def doing(number: str) -> str:
+    """What the kernel says of a thread, for the report of one that should be gone."""
+    found = []
+    for name in ("stat", "wchan", "syscall", "stack"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{number}/{name}") as f:
+            found.append(f.read().strip()[:500])
+    return "; ".join(found)
+
+
 def wait_for_threads(before: dict[str, str]) -> dict[str, str]:
     """Those that did not end in time."""
     end = time.monotonic() + ENDING_S
     while True:
         left = {n: name for n, name in threads().items() if n not in before}
-        if not left or time.monotonic() >= end:
+        if not left:
             return left
+        if time.monotonic() >= end:
+            return {n: f"{name}: {doing(n)}" for n, name in left.items()}
         time.sleep(0.01)
 
 

@@ -99,14 +99,14 @@ def close_pair(name: str, args: list[int]) -> None:
 def wanted_path(name: str, route: str, engine: Engine) -> int | None:
     """What the table promises; None: it depends on the set-up."""
     row = ROWS[name]
-    uring = lib.engine_backend(engine.c) == lib.BACKEND_URING
+    in_ring = lib.engine_miss_path(engine.c, row.nr) == lib.MISS_RING
     if row.inline_only or not row.may_block:
         return INLINE if route == "as it is" else None
     if route == "sync":
         return INLINE
     if route == "after a worker":
         return WORKER
-    if route == "async" and ffi.string(row.ring_form) and uring:
+    if route == "async" and in_ring:
         on_file = name in ("write", "pwrite64", "writev", "pwritev", "splice")
         return None if on_file or name == "futex" else RING
     if not ffi.string(row.ring_form) and not ffi.string(row.inline_form):
