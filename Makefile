@@ -132,9 +132,14 @@ KERNEL_RUN = native/kernel/run.sh
 RUNS = 100000
 SEED = 1
 
-kernel-test:     ## build Linux 6.1 with syslets as User Mode Linux, run its suite
+# Python tests that run inside as well, on the loop's kernel backend.
+KERNEL_TESTS = tests/syslet tests/engine tests/files tests/binding tests/loop
+
+kernel-test: $(VENV)/built  ## Linux 6.1 with syslets as User Mode Linux: all tests inside
 	kernel=$$($(KERNEL_BUILD) um "$(KERNEL_CACHE)") && \
-	$(KERNEL_RUN) "$$kernel" "$(KERNEL_CACHE)" test
+	$(KERNEL_RUN) "$$kernel" "$(KERNEL_CACHE)" test && \
+	native/kernel/python.sh "$$kernel" "$(KERNEL_CACHE)" "$(abspath $(RUN))" \
+	    $(KERNEL_TESTS)
 
 kernel-bench:    ## the patched kernel's measurements, in User Mode Linux
 	kernel=$$($(KERNEL_BUILD) um "$(KERNEL_CACHE)") && \

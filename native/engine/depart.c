@@ -217,7 +217,7 @@ depart(struct flight *flight, const struct step *step, const uint64_t *args)
         depart_to_settle(flight, step, args);
         return;
     }
-    if (kernel_depart(flight, step, args)) {
+    if (kernel_depart(flight, step, args) || requeue_if_starved(flight)) {
         return;
     }
     if (!flight->goes_home && !wants_worker(flight, step, args) &&

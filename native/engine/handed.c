@@ -54,10 +54,16 @@ is_asked_in_time(const struct translation *t, const struct step *step)
     return !flagged || (t->facts[step->arg[3]] & changes) == 0;
 }
 
-/* A replay wants to know what was closed, and how much was to be written. */
+/* A replay wants to know what was closed, and how much was to be written; and an atom
+ * whose answer is none is made again, so it must not have overwritten an argument. */
 static bool
 can_be_replayed(const struct translation *t, const struct step *step)
 {
+    for (int i = 0; i < step->argc; i++) {
+        if (step->arg[i] == step->ret && (t->facts[step->ret] & CELL_SHARED)) {
+            return false;
+        }
+    }
     uint16_t cell = step->op->flags & OP_CLOSES ? step->arg[0] : step->arg[2];
     bool asks = (step->op->flags & (OP_CLOSES | OP_WRITES)) != 0;
     return !asks || (t->facts[cell] & CELL_SHARED) == 0;

@@ -68,12 +68,14 @@ configure() {
     grep -qx CONFIG_SYSLET=y "$build/.config"
 }
 
-# The fuzzer writes to small random addresses, so nothing may be linked there.
+# libsyslet is measured beside the kernel. The fuzzer writes to small random addresses, so nothing may be linked there.
 suite() {
     mkdir -p "$cache/root"
+    make -s -C "$here/../.." lib LIB="$cache/lib" >&2
     gcc -std=gnu11 -D_GNU_SOURCE -O2 -g -static-pie -fPIE -Wall -Wextra -Werror \
         -Wno-missing-field-initializers -Wno-psabi -I"$here/linux/include/uapi" \
-        -o "$cache/root/init.new" "$here"/suite/*.c
+        -I"$here/../abi" -o "$cache/root/init.new" "$here"/suite/*.c \
+        "$cache/lib/libsyslet.a" -pthread
     mv "$cache/root/init.new" "$cache/root/init"
     mkdir -p "$cache/root/tmp"
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import kinds
@@ -14,6 +15,8 @@ from kinds import KINDS
 from syslet_loop import _native, attach
 
 BACKENDS = ("uring", "epoll")
+if Path("/dev/syslet").exists():  # a kernel that executes syslets: docs/kernel.md
+    BACKENDS += ("kernel",)
 
 
 @pytest.fixture(params=BACKENDS)

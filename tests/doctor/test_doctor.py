@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 from typing import Any
 
@@ -22,6 +23,7 @@ from syslet_loop.__main__ import main
 sys.exit(main(["doctor", "--json"]))
 """
 CHECKS = 7
+DEVICE = os.path.exists("/dev/syslet")
 
 
 def ring_works() -> bool:
@@ -154,9 +156,29 @@ def test_hardly_any_descriptors(free: int) -> None:
 
 
 def test_a_wrong_backend_is_named() -> None:
-    done = in_process(DOCTOR, "kernel")
+    done = in_process(DOCTOR, "best")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "SYSLET_LOOP_BACKEND is 'kernel'" in done.stderr
+    assert "SYSLET_LOOP_BACKEND is 'best'" in done.stderr
+
+
+@needs_ring
+@pytest.mark.skipif(DEVICE, reason="this kernel executes syslets")
+def test_a_kernel_that_executes_no_syslets() -> None:
+    code, report = examined(backend="kernel")
+    assert (code, report["status"]) == (1, "failing")
+    assert report["backend"]["cause"]["name"] == "no-syslets"
+    assert report["backend"]["cause"]["errno"] == errno.ENOENT
+    assert "uring" in report["backend"]["cause"]["remedy"]
+
+
+@pytest.mark.skipif(not DEVICE, reason="this kernel executes no syslets")
+def test_a_kernel_that_executes_syslets() -> None:
+    for backend in ("", "kernel"):
+        code, report = examined(backend=backend)
+        assert (code, report["status"]) == (0, "healthy")
+        assert report["backend"]["active"] == "kernel"
+        assert len(passed(report, "kernel")) == CHECKS
+    assert report["operations"]["fsync"]["miss"] == "worker of the kernel"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -33,16 +33,14 @@ def build_if_old() -> None:
 
 
 build_if_old()
+from driver import BACKENDS, Engine  # noqa: E402  (what the line above had built)
 
 
-@pytest.fixture(params=["uring", "epoll"])
+@pytest.fixture(params=BACKENDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
     """An engine on the real kernel, with workers."""
-    from driver import Engine, lib  # which the line above had built
-
-    backend = {"uring": lib.BACKEND_URING, "epoll": lib.BACKEND_EPOLL}[request.param]
     try:
-        engine = Engine(backend=backend, workers=-1)
+        engine = Engine(backend=BACKENDS[request.param], workers=-1)
     except OSError as error:
         pytest.skip(f"{request.param} is not to be had here: {error}")
     yield engine

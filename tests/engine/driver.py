@@ -7,6 +7,7 @@ kernel. With workers=0 nothing happens by itself: `turn` and `work` are the test
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from _driver import ffi, lib
@@ -22,6 +23,9 @@ NOP, ADD, LOAD = lib.PSEUDO_NOP, lib.PSEUDO_UMEM_ADD, lib.PSEUDO_LOAD
 BUFFER, EMIT = lib.PSEUDO_BUFFER, lib.PSEUDO_EMIT
 NONE = 0xFFFFFFFF  # no atom
 MASK = (1 << 64) - 1
+BACKENDS = {"uring": lib.BACKEND_URING, "epoll": lib.BACKEND_EPOLL}
+if Path("/dev/syslet").exists():  # a kernel that executes syslets: docs/kernel.md
+    BACKENDS["kernel"] = lib.BACKEND_KERNEL
 
 
 def numbers() -> dict[str, int]:

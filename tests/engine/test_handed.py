@@ -1,218 +1,44 @@
-"""Programs that a kernel executes end as those that the engine executes itself.
+"""What becomes of flights whose programs a kernel executes: misses, ends, refusals.
 
-The kernel is the fake one, with a device that executes programs as docs/kernel.md says.
-Random programs fly on it with and without the device; whatever can be seen of a flight
-afterwards must be the same, and no descriptor may be left.
+The kernel is the fake one, with a device that executes programs as docs/kernel.md says;
+test_handed_random.py compares results, this the ways they took.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from driver import (
-    ADD,
-    ASYNC,
     CLOSE,
-    EIO,
-    EMIT,
     FD,
     FSYNC,
     NEGATIVE,
-    NON_POSITIVE,
-    NONZERO,
-    NOP,
-    NUMBERS,
     READ,
-    SKIP,
-    SYNC,
-    ZERO,
     Engine,
     Flight,
     Kernel,
-    Refused,
     atom,
-    ffi,
     lib,
     plan,
 )
-
-MEMORY = ffi.new("char[]", 64)
-GETPPID, DUP = NUMBERS["getppid"], NUMBERS["dup"]
-SEEDS, PROGRAMS = 8, 60
-# Cells: memory, its length, minus one, the counter and its address, a descriptor; then
-# results, descriptors that were made, and descriptors of the fake kernel.
-MEM, LENGTH, LESS, COUNT, COUNTER, FILE, RESULTS, MADE, FDS = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    10,
-    20,
-    30,
+from handed_box import (
+    DUP,
+    FDS,
+    FILE,
+    GETPPID,
+    RELOCS,
+    RESULTS,
+    chain,
+    drive,
+    file,
+    image,
+    kernel,
 )
-CELLS = 48
 
-
-@pytest.fixture
-def file() -> Iterator[int]:
-    fd = os.open("/dev/null", os.O_RDWR)
-    yield fd
-    os.close(fd)
-
-
-@pytest.fixture
-def kernel() -> Iterator[Kernel]:
-    kernel = Kernel()
-    kernel.c.device = 1
-    for fd in range(FD, FD + lib.FAKE_FDS):
-        kernel.script(fd, 64, 64)
-    yield kernel
-    assert kernel.is_clean()
-
-
-def image(file: int) -> list[int]:
-    cells = [0] * CELLS
-    cells[MEM], cells[LENGTH] = int(ffi.cast("uintptr_t", MEMORY)), 64
-    cells[LESS], cells[COUNT], cells[FILE] = -1, 3, file
-    cells[MADE] = cells[MADE + 1] = -1
-    for i in range(CELLS - FDS):
-        cells[FDS + i] = FD + i
-    return cells
-
-
-RELOCS = [(COUNTER, 1, COUNT * 8)]
-
-
-def random_atom(rng: random.Random, index: int, count: int) -> Any:
-    """An atom that goes on forwards, whatever its result."""
-    kind = rng.choice("rrrrfgnnddccae")
-    ret = RESULTS + rng.randrange(8) if rng.random() < 0.8 else 0
-    ret = MADE + rng.randrange(2) if kind == "d" and ret else ret
-    after = rng.randrange(index + 2, count + 2)
-    after = 0 if after > count else after
-    flags = rng.choice([0, 0, NEGATIVE, ZERO, NONZERO, NON_POSITIVE, NEGATIVE | ZERO])
-    if flags and index + 1 < count and rng.random() < 0.6:
-        flags |= SKIP
-    if kind in "rf":
-        flags |= rng.choice([0, 0, 0, 0, ASYNC, SYNC])
-    arguments = {
-        "r": (READ, FDS + index, MEM, LENGTH),
-        "f": (FSYNC, FDS + index),
-        "g": (GETPPID,),
-        "n": (NOP, rng.choice([FILE, COUNT, RESULTS, RESULTS + 1, FDS])),
-        "d": (DUP, FILE),
-        "c": (CLOSE, MADE + rng.randrange(2)),
-        "a": (ADD, COUNTER, LESS),
-        "e": (EMIT, RESULTS),
-    }[kind]
-    return atom(*arguments, flags=flags, ret=ret, next=after)
-
-
-def random_program(rng: random.Random) -> list[Any]:
-    """Some atoms; half of the programs run them several times, as a counter says."""
-    count = rng.randrange(2, 10)
-    atoms = [random_atom(rng, index, count) for index in range(count)]
-    if rng.random() < 0.5:
-        atoms.append(atom(ADD, COUNTER, LESS, flags=NON_POSITIVE, next=1))
-        for index in range(count):
-            flags, nr, ret, after, args, private = atoms[index]
-            atoms[index] = (flags, nr, ret, after or count + 1, args, private)
-    return atoms
-
-
-def scripts(rng: random.Random) -> list[tuple[int, int, int]]:
-    """(attempt, plain, nonblocking) of each descriptor: one result, here or later."""
-    found = []
-    for _ in range(lib.FAKE_FDS):
-        result = rng.choice([64, 64, 64, 0, -EIO])
-        missing = rng.random() < 0.4
-        found.append((-11 if missing else result, result, int(rng.random() < 0.3)))
-    return found
-
-
-def drive(engine: Engine, flight: Flight) -> None:
-    """Answer whatever is asked until it has landed."""
-    kernel = engine.kernel
-    assert isinstance(kernel, Kernel)
-    for _ in range(400):
-        if flight.has_landed:
-            return
-        engine.turn()
-        while lib.fake_command(kernel.c):
-            pass
-        for fd in kernel.pending():
-            kernel.answer(fd, kernel.c.scripts[fd - FD].plain)
-        engine.work()
-    raise AssertionError("not landed")
-
-
-def outcome(
-    engine: Engine, atoms: list[Any], file: int, told: list[tuple[int, int, int]]
-) -> dict[str, Any]:
-    """Everything that can be seen of a flight of this program."""
-    kernel = engine.kernel
-    assert isinstance(kernel, Kernel)
-    for i, (attempt, plain, nonblocking) in enumerate(told):
-        kernel.script(FD + i, attempt, plain)
-        kernel.c.scripts[i].nonblocking = nonblocking
-    before = os.listdir("/proc/self/fd")
-    flight = engine.fly(plan(atoms, image(file), RELOCS))
-    drive(engine, flight)
-    made = [flight.cell(MADE), flight.cell(MADE + 1)]
-    cells = [flight.cell(i) for i in range(CELLS) if i not in (COUNTER, MADE, MADE + 1)]
-    cells += [int(fd >= 0) for fd in made]
-    seen = {
-        "last": flight.last,
-        "ran": flight.ran(),
-        "cells": cells,
-        "emitted": (flight.record.emitted, flight.record.report),
-        "fds": len(os.listdir("/proc/self/fd")),
-        "cancelled": flight.is_cancelled,
-    }
-    flight.release()
-    assert os.listdir("/proc/self/fd") == before
-    return seen
-
-
-@pytest.mark.parametrize("seed", range(SEEDS))
-@pytest.mark.parametrize("cut", [0, 1, 3])
-def test_random_programs_end_alike(
-    kernel: Kernel, file: int, seed: int, cut: int
-) -> None:
-    rng = random.Random(seed)
-    other = Kernel()  # each fake kernel has one ring
-    alone, helped = Engine(other, lib.BACKEND_URING), Engine(kernel)
-    for _ in range(PROGRAMS):
-        atoms, told = random_program(rng), scripts(rng)
-        try:
-            plan(atoms, image(file), RELOCS)
-        except Refused:
-            continue
-        wanted = outcome(alone, atoms, file, told)
-        kernel.c.device_budget = cut
-        assert outcome(helped, atoms, file, told) == wanted, atoms
-    atoms_alone, atoms_helped = alone.stats().atoms, helped.stats().atoms
-    assert atoms_alone == atoms_helped
-    assert helped.stats().in_kernel > atoms_helped / 8
-    assert (alone.stats().in_kernel, alone.stats().to_kernel) == (0, 0)
-    alone.close()
-    helped.close()
-    assert other.is_clean()
-
-
-def chain(count: int, first: int = FDS) -> list[Any]:
-    """Reads one behind the other."""
-    return [
-        atom(READ, first + i, MEM, LENGTH, flags=NEGATIVE, ret=RESULTS + i, next=i + 2)
-        for i in range(count - 1)
-    ] + [atom(READ, first + count - 1, MEM, LENGTH, ret=RESULTS + count - 1)]
+__all__ = ["file", "kernel"]
 
 
 def test_a_chain_is_one_run(kernel: Kernel, file: int) -> None:

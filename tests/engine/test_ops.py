@@ -15,7 +15,19 @@ from typing import Any
 import ops_files  # noqa: F401  (fills CASES)
 import ops_net  # noqa: F401
 import pytest
-from driver import ASYNC, FSYNC, NUMBERS, SYNC, Engine, atom, ffi, lib, plain, plan
+from driver import (
+    ASYNC,
+    BACKENDS,
+    FSYNC,
+    NUMBERS,
+    SYNC,
+    Engine,
+    atom,
+    ffi,
+    lib,
+    plain,
+    plan,
+)
 from ops_box import CASES, Box
 
 INLINE, RING, WORKER = 0, 1, 2
@@ -39,11 +51,10 @@ def test_no_row_is_without_a_case() -> None:
     assert set(CASES) == set(ROWS) - PSEUDO
 
 
-@pytest.fixture(params=["uring", "epoll"])
+@pytest.fixture(params=BACKENDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    backend = {"uring": lib.BACKEND_URING, "epoll": lib.BACKEND_EPOLL}[request.param]
     try:
-        engine = Engine(backend=backend, workers=0)
+        engine = Engine(backend=BACKENDS[request.param], workers=0)
     except OSError as error:
         pytest.skip(f"{request.param} is not to be had here: {error}")
     yield engine
@@ -99,18 +110,20 @@ def close_pair(name: str, args: list[int]) -> None:
 def wanted_path(name: str, route: str, engine: Engine) -> int | None:
     """What the table promises; None: it depends on the set-up."""
     row = ROWS[name]
-    in_ring = lib.engine_miss_path(engine.c, row.nr) == lib.MISS_RING
+    path = lib.engine_miss_path(engine.c, row.nr)
+    in_ring, in_kernel = path == lib.MISS_RING, path == lib.MISS_KERNEL
     if row.inline_only or not row.may_block:
         return INLINE if route == "as it is" else None
     if route == "sync":
         return INLINE
     if route == "after a worker":
-        return WORKER
+        with_kernel = lib.engine_backend(engine.c) == lib.BACKEND_KERNEL
+        return None if with_kernel else WORKER
     if route == "async" and in_ring:
         on_file = name in ("write", "pwrite64", "writev", "pwritev", "splice")
         return None if on_file or name == "futex" else RING
     if not ffi.string(row.ring_form) and not ffi.string(row.inline_form):
-        return WORKER
+        return RING if in_kernel else WORKER  # a command, which a kernel's worker runs
     return None
 
 

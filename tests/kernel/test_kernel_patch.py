@@ -104,7 +104,7 @@ def test_whole_patch_makes_the_new_files(tmp_path: Path) -> None:
         assert re.sub(r"^\+", "", part[1], flags=re.M) == path.read_text()
 
 
-@pytest.mark.parametrize("script", ["build.sh", "run.sh", "mkpatch.sh"])
+@pytest.mark.parametrize("script", sorted(path.name for path in KERNEL.glob("*.sh")))
 def test_scripts_are_shell(script: str) -> None:
     subprocess.run(["sh", "-n", KERNEL / script], check=True)
 
@@ -164,4 +164,5 @@ def test_suite_compiles() -> None:
     assert COMPILER
     files = sorted(str(path) for path in (KERNEL / "suite").glob("*.c"))
     options = ("-std=gnu11", "-D_GNU_SOURCE", "-fsyntax-only", "-Wno-psabi")
-    subprocess.run([COMPILER, *options, *WARNINGS, f"-I{HEADERS}", *files], check=True)
+    paths = (f"-I{HEADERS}", f"-I{LIBRARY.parent}")
+    subprocess.run([COMPILER, *options, *WARNINGS, *paths, *files], check=True)

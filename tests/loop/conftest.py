@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,15 +19,17 @@ from loop.sockets import Pair, make_pair
 
 import syslet_loop
 
-KINDS = ("asyncio", "plain", "uring", "epoll")
 BACKENDS = ("uring", "epoll")
+if Path("/dev/syslet").exists():  # a kernel that executes syslets: docs/kernel.md
+    BACKENDS += ("kernel",)
+KINDS = ("asyncio", "plain", *BACKENDS)
 
 
 def ring_works() -> bool:
     """Whether this process may use io_uring."""
     engine = syslet_loop._native.Engine()
     try:
-        return engine.backend == "uring"
+        return engine.backend in ("uring", "kernel")
     finally:
         engine.close()
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
  * The measurements: small files, null calls and the announcement's drawing, by plain
- * calls, by io_uring and by syslets. Each number is the best of several rounds, in
+ * calls, by libsyslet in user space, by io_uring and by syslets in the kernel. Each number is the best of several rounds, in
  * nanoseconds of the machine's clock; under qemu's -icount shift=0 a nanosecond is an
  * instruction. Run by main.c; it is no test, but a wrong result ends it.
  */
@@ -100,6 +100,25 @@ files_exec_all(void)
 }
 
 static void
+files_library_each(void)
+{
+    static struct file_program f;
+
+    if (!f.p.atoms)
+        one_file(&f);
+    for (int i = 0; i < FILES; i++) {
+        f.name = (uintptr_t)names[i];
+        CHECK(library_run(f.p.atom) && f.got == SIZE);
+    }
+}
+
+static void
+files_library_all(void)
+{
+    CHECK(library_run((struct syslet_uatom *)(uintptr_t)all_files()->pc));
+}
+
+static void
 files_worker(void)
 {
     struct syslet_run *run = all_files();
@@ -181,6 +200,16 @@ nulls_chain(void)
     for (int i = p.atoms; i < NULLS; i++)
         program_add(&p, 0, NULL, SYS_getppid, NULL);
     CHECK(program_exec(&p, &run) == 0);
+}
+
+static void
+nulls_library(void)
+{
+    static struct program p;
+
+    for (int i = p.atoms; i < NULLS; i++)
+        program_add(&p, 0, NULL, SYS_getppid, NULL);
+    CHECK(library_run(p.atom));
 }
 
 static void
@@ -316,6 +345,12 @@ drawing_exec(void)
 }
 
 static void
+drawing_library(void)
+{
+    CHECK(library_run((struct syslet_uatom *)(uintptr_t)drawing()->pc));
+}
+
+static void
 drawing_worker(void)
 {
     struct syslet_run *run = drawing();
@@ -388,6 +423,8 @@ static void
 files_in(const char *folder, const char *title)
 {
     struct row rows[] = {{"plain calls", files_plain, 0},
+                         {"user space, a program per file", files_library_each, 0},
+                         {"user space, one program", files_library_all, 0},
                          {"ioctl, a program per file", files_exec_each, 0},
                          {"ioctl, one program", files_exec_all, 0},
                          {"commands, one per file", files_command_each, 0},
@@ -418,6 +455,7 @@ int
 bench(void)
 {
     struct row nulls[] = {{"plain calls", nulls_plain, 0},
+                          {"user space, one chain", nulls_library, 0},
                           {"ioctl, one chain", nulls_chain, 0},
                           {"ioctl, umem_add instead", nulls_umem_add, 0},
                           {"ioctl, a program each", nulls_exec_each, 0},
@@ -425,6 +463,7 @@ bench(void)
                           {"commands, one each", nulls_command_each, 0},
                           {NULL, NULL, 0}};
     struct row drawings[] = {{"plain calls", drawing_plain, 0},
+                             {"user space, one program", drawing_library, 0},
                              {"ioctl, one program", drawing_exec, 0},
                              {"command, one program in a worker", drawing_worker, 0},
                              {"io_uring, a request per call", drawing_requests, 0},

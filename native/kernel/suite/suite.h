@@ -97,6 +97,9 @@ bool ring_ready(struct ring *ring);
 int ring_run(struct ring *ring, struct syslet_run *run, unsigned sqe_flags);
 int ring_cancel(struct ring *ring, uint64_t user_data);
 
+/* library.c: the same atoms by libsyslet, in user space. False: an error. */
+bool library_run(struct syslet_uatom *first);
+
 /* tools.c */
 void sleep_ms(int ms);
 uint64_t now_ns(void);
