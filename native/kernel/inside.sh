@@ -13,6 +13,6 @@ loop = syslet_loop.new_event_loop()
 print("backend:", loop.backend)
 loop.close()' || exit 1
 # shellcheck disable=SC2046
-exec python -m pytest -q --color=no -p no:cacheprovider -o tmp_path_retention_policy=none \
+exec python -m pytest -q --color=no -p no:cacheprovider -o tmp_path_retention_policy=failed \
     -o timeout="${TEST_SECONDS:-120}" \
     $(echo "$TESTS" | tr ',' ' ') ${MORE:-}

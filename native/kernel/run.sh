@@ -5,7 +5,7 @@
 #
 #   run.sh KERNEL CACHE test[:NAME] | bench | fuzz:EXECUTIONS:SEED[:BATCH] | run:SCRIPT
 #
-# The machine sees CACHE/root as its root and CACHE/disk.img as a disk, and of the host
+# The machine sees CACHE/root as its root and an image in CACHE as a disk, and of the host
 # else only the folders in HOST_FOLDERS (separated by colons), read only. More words for
 # the environment of a script are in INSIDE (NAME=VALUE ...). SECONDS_MAX ends a machine that hangs. Exit 0: the suite passed and the
 # kernel reported nothing.
@@ -17,18 +17,18 @@ log=$cache/log-$(echo "$what" | tr -c 'a-z0-9_\n' '-')
 limit=${SECONDS_MAX:-600}
 
 disk() {
-    [ -f "$cache/disk.img" ] && return
+    [ -f "$cache/disk-512m.img" ] && return
     PATH=$PATH:/sbin:/usr/sbin
-    truncate -s 32M "$cache/disk.img.new"
-    mkfs.ext4 -q -F "$cache/disk.img.new"
-    mv "$cache/disk.img.new" "$cache/disk.img"
+    truncate -s 512M "$cache/disk-512m.img.new"
+    mkfs.ext4 -q -F -N 200000 "$cache/disk-512m.img.new"
+    mv "$cache/disk-512m.img.new" "$cache/disk-512m.img"
 }
 
 uml() {
     # The disk is not written: what changes is in a file that is thrown away.
     rm -f "$cache/cow.$$"
     timeout -k 5 "$limit" "$kernel" "mem=${MEMORY:-512M}" root=none rootfstype=hostfs \
-        rootflags="$cache/root" rw init=/init "ubd0=$cache/cow.$$,$cache/disk.img" \
+        rootflags="$cache/root" rw init=/init "ubd0=$cache/cow.$$,$cache/disk-512m.img" \
         con=null con0=null,fd:1 con1=null,fd:1 "syslet.do=$what" \
         ${HOST_FOLDERS:+"HOST_FOLDERS=$HOST_FOLDERS"} ${INSIDE:-} </dev/null || true
     rm -f "$cache/cow.$$"
@@ -46,7 +46,7 @@ x86_64() {
     timeout -k 5 "$limit" qemu-system-x86_64 -accel "${QEMU_ACCEL:-tcg}" \
         -smp "${QEMU_SMP:-2}" -m 1024 ${QEMU_MORE:-} -nodefaults -no-reboot \
         -display none -serial stdio -kernel "$kernel" -initrd "$cache/initrd" \
-        -drive "file=$cache/disk.img,if=virtio,format=raw,snapshot=on" \
+        -drive "file=$cache/disk-512m.img,if=virtio,format=raw,snapshot=on" \
         -append "console=ttyS0 syslet.do=$what panic=-1" </dev/null || true
 }
 

@@ -166,3 +166,54 @@ def test_suite_compiles() -> None:
     options = ("-std=gnu11", "-D_GNU_SOURCE", "-fsyntax-only", "-Wno-psabi")
     paths = (f"-I{HEADERS}", f"-I{LIBRARY.parent}")
     subprocess.run([COMPILER, *options, *WARNINGS, *paths, *files], check=True)
+
+
+PAIRS = {
+    "syslet_uatom device_atom": "flags nr ret_ptr:ret next arg_ptr:arg private",
+    "syslet_emitted device_note": "atom ret:result",
+    "syslet_run device_run": "pc last ret:result done executed budget emit_head:noted "
+    "flags emit_entries:notes_count emit_ptr:notes reserved",
+    "syslet_info device_info": "magic version budget_max inline_max allowed attempted",
+}
+VALUES = {
+    "SYSLET_MAGIC": "DEVICE_MAGIC",
+    "SYSLET_VERSION": "DEVICE_VERSION",
+    "SYSLET_CALLS_MAX": "DEVICE_CALLS",
+    "SYSLET_EMIT": "DEVICE_EMIT",
+    "SYSLET_RUN_NOWAIT": "DEVICE_NOWAIT",
+    "SYSLET_RUN_QUIET": "DEVICE_QUIET",
+    "SYSLET_CMD_EXEC": "DEVICE_CMD_EXEC",
+    "SYSLET_NR_UMEM_ADD": "DEVICE_ADD",
+    "SYSLET_IOC_INFO": "DEVICE_IOC_INFO",
+    "SYSLET_IOC_EXEC": "DEVICE_IOC_EXEC",
+    "offsetof(struct syslet_run, flags)": "offsetof(struct device_run, flags)",
+    "sizeof(((struct syslet_run *)0)->budget)": "4",
+}
+
+
+@needs_compiler
+def test_the_engine_knows_the_interface(tmp_path: Path) -> None:
+    """native/engine has its own words for it, as it takes nothing from here."""
+    checks = [f"{theirs} == {ours}" for theirs, ours in VALUES.items()]
+    for pair, fields in PAIRS.items():
+        theirs, ours = pair.split()
+        checks.append(f"sizeof(struct {theirs}) == sizeof(struct {ours})")
+        for field in fields.split():
+            left, _, right = field.partition(":")
+            right = right or left
+            checks.append(
+                f"offsetof(struct {theirs}, {left}) == offsetof(struct {ours}, {right})"
+            )
+    source = tmp_path / "same.c"
+    lines = [
+        f'_Static_assert({check}, "{index}");' for index, check in enumerate(checks)
+    ]
+    includes = '#include <stddef.h>\n#include <linux/syslet.h>\n#include "device.h"\n'
+    source.write_text(includes + "\n".join(lines) + "\n")
+    engine = ROOT / "native" / "engine"
+    options = ("-std=gnu11", "-fsyntax-only", f"-I{HEADERS}", "-iquote", str(engine))
+    assert COMPILER
+    done = subprocess.run(
+        [COMPILER, *options, str(source)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
