@@ -79,7 +79,10 @@ def doing(number: str) -> str:
     """What the kernel says of a thread, for the report of one that should be gone."""
     found = []
     for name in ("stat", "wchan", "syscall", "stack"):
-        with contextlib.suppress(OSError), open(f"/proc/self/task/{number}/{name}") as f:
+        with (
+            contextlib.suppress(OSError),
+            open(f"/proc/self/task/{number}/{name}") as f,
+        ):
             found.append(f.read().strip()[:500])
     return "; ".join(found)
 
