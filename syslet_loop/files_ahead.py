@@ -1,10 +1,10 @@
 """Directories of a walk, listed before they are wanted, several by one worker.
 
 Used by files_tree alone. A listing needs a worker, and going there and back takes
-longer than a listing that is cached; so those that will be wanted are asked for
-together, and of what they contain is guessed that it will be wanted too. A guess is
-used only if the directory is then what it was, so that whoever changes a directory that
-he is given finds his changes, as with os.walk.
+longer than a listing that is cached; so with the one that is wanted now those are asked
+for that will be wanted next, and what they contain. Each but the first is a guess, used
+only if the directory is then what it was, so that whoever changes directories between
+two steps of a walk finds his changes, as with os.walk.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = ["Ahead", "Found"]
 
 _ASKED = 64  # directories that are wanted next and asked for at once
 _GUESSED = 256  # that are known or asked for and that perhaps nobody wants
+_DOUBTFUL = 16  # that were listed in vain: then no more are asked for ahead
 # A directory that has just changed may change again and show the same time of it.
 _MOMENT_NS = 50_000_000
 
@@ -48,8 +49,9 @@ class Ahead:
 
     def __init__(self, flags: int) -> None:
         self.flags = flags
-        self.ready: dict[Any, Found | OSError] = {}
+        self.ready: dict[Any, Found | OSError] = {}  # what is wanted now
         self.guesses: dict[Any, Found] = {}
+        self.doubtful: set[Any] = set()  # would not be believed: not asked for ahead
         self.coming: set[Any] = set()
         self.open: dict[Any, Listing] = {}  # larger ones: a part, and the fd
         self.tasks: set[asyncio.Task[None]] = set()
@@ -57,6 +59,7 @@ class Ahead:
 
     async def take(self, path: Any, stack: Sequence[object]) -> Found:
         """What is in `path`; those on top of the stack are asked for as well."""
+        self.doubtful.discard(path)
         while path not in self.ready and path not in self.open:
             guess = self.guesses.pop(path, None)
             if guess is not None and await self._still_holds(path, guess):
@@ -68,7 +71,7 @@ class Ahead:
             wanted = [path, *self._following(stack)]
             if len(wanted) == 1:
                 return await self._whole(path, await list_folder(path, self.flags))
-            self._fetch(wanted, False)
+            self._fetch(wanted, path)
         if path in self.open:
             return await self._whole(path, self.open.pop(path))
         result = self.ready.pop(path)
@@ -87,43 +90,42 @@ class Ahead:
             return False  # listing it says what is wrong
 
     def _following(self, stack: Sequence[object]) -> Iterator[object]:
-        known = (self.ready, self.open, self.guesses, self.coming)
+        if len(self.doubtful) >= _DOUBTFUL:
+            return
+        known = (self.guesses, self.coming, self.doubtful)
         for path in stack[: -_ASKED - 1 : -1]:
             if not isinstance(path, tuple) and not any(path in some for some in known):
                 yield path
 
-    def _fetch(self, wanted: list[Any], is_guess: bool) -> None:
-        self.coming.update(wanted)
-        task = asyncio.create_task(self._run(wanted, is_guess))
+    def _fetch(self, paths: list[Any], wanted: object) -> None:
+        """Ask for them; all but `wanted`, which may be None, are guesses."""
+        self.coming.update(paths)
+        task = asyncio.create_task(self._run(paths, wanted))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _run(self, wanted: list[Any], is_guess: bool) -> None:
-        wanted += [wanted[0][:0]] * (-len(wanted) % SEVERAL)
+    async def _run(self, paths: list[Any], wanted: object) -> None:
+        paths += [paths[0][:0]] * (-len(paths) % SEVERAL)
         items = (
-            (*wanted[at : at + SEVERAL], self.flags)
-            for at in range(0, len(wanted), SEVERAL)
+            (*paths[at : at + SEVERAL], self.flags)
+            for at in range(0, len(paths), SEVERAL)
         )
-        async for paths, results in list_several.map(items, return_exceptions=True):
-            self.coming.difference_update(paths)
+        async for some, results in list_several.map(items, return_exceptions=True):
+            self.coming.difference_update(some)
             below: list[Any] = []
             if isinstance(results, list):
-                for path, result in zip(paths, results, strict=False):
+                for path, result in zip(some, results, strict=False):
                     if path:
-                        self._keep(path, result, is_guess, below)
-            elif not is_guess:
-                self.ready |= dict.fromkeys(filter(None, paths[:-1]), results)
+                        self._keep(path, result, path != wanted, below)
+            elif wanted in some:
+                self.ready[wanted] = results
             self._guess(below)
             self.changed.set()
 
     def _keep(self, path: Any, result: Any, is_guess: bool, below: list[Any]) -> None:
         """A directory's result; what is below it is added."""
         code, first, second, fd, *stamp = result
-        if fd >= 0 and is_guess:
-            os.close(fd)
-        elif fd >= 0:
-            self.open[path] = (first, second, fd)
-        elif code >= 0:
+        if code >= 0 and fd < 0:
             data = [first, second]
             names = names_of(data, path)
             found = Found(data, names, (stamp[0], stamp[1], stamp[2]))
@@ -134,13 +136,21 @@ class Ahead:
                 self.ready[path] = found
             elif time.time_ns() - (stamp[1] * 10**9 + stamp[2]) > _MOMENT_NS:
                 self.guesses[path] = found
-        elif not is_guess:
+            else:
+                self.doubtful.add(path)
+        elif is_guess:
+            self.doubtful.add(path)
+            if fd >= 0:
+                os.close(fd)
+        elif fd >= 0:
+            self.open[path] = (first, second, fd)
+        else:
             self.ready[path] = OSError(-code, os.strerror(-code))
 
     def _guess(self, below: list[Any]) -> None:
         room = _GUESSED - len(self.guesses) - len(self.coming)
-        if below and room > 0:
-            self._fetch(below[:room], True)
+        if below and room > 0 and len(self.doubtful) < _DOUBTFUL:
+            self._fetch(below[:room], None)
 
     async def close(self) -> None:
         """Give up what nobody wants any more."""

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,13 @@ from syslet_loop import files_ahead
 from syslet_loop import files_tree as files
 
 WIDE, DEEP = 3, 3
+
+
+def age(top: Path) -> None:
+    """Wait until no directory below has changed a moment ago."""
+    newest = max(os.stat(path).st_ctime_ns for path, *_ in os.walk(top))
+    while time.time_ns() - newest < 2 * files_ahead._MOMENT_NS:
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -28,9 +36,7 @@ def tree(tmp_path: Path) -> Path:
         for path in level:
             path.mkdir(parents=True)
             (path / "file").touch()
-    newest = max(os.stat(path).st_ctime_ns for path, _, _ in os.walk(top))
-    while time.time_ns() - newest <= 2 * files_ahead._MOMENT_NS:
-        time.sleep(0.01)
+    age(top)
     return top
 
 
@@ -102,6 +108,40 @@ def test_changes_of_the_caller_are_seen(
         ]
 
     runner.run(main())
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("count", [3, 40])
+def test_changes_of_sisters_are_seen(
+    runner: asyncio.Runner, tmp_path: Path, count: int, old: bool
+) -> None:
+    """What comes later than the directory that was given out changes, at each step."""
+    tops = tmp_path / "one", tmp_path / "two"
+    for top in tops:
+        for number in range(count):
+            (top / f"{number:03}" / "below").mkdir(parents=True)
+    if old:
+        age(tmp_path)
+
+    def changes(top: Path, step: int) -> None:
+        for number in range(step, count, 11):
+            (top / f"{number:03}" / f"at-{step}").touch()
+            (top / f"{number:03}" / "below" / f"at-{step}").mkdir()
+
+    async def main() -> list[Any]:
+        found: list[Any] = []
+        async for path, folders, others in files.walk(str(tops[0])):
+            folders.sort()
+            found.append((os.path.relpath(path, tops[0]), folders[:], sorted(others)))
+            changes(tops[0], len(found))
+        return found
+
+    wanted: list[Any] = []
+    for path, folders, others in os.walk(tops[1]):
+        folders.sort()
+        wanted.append((os.path.relpath(path, tops[1]), folders[:], sorted(others)))
+        changes(tops[1], len(wanted))
+    assert runner.run(main()) == wanted
 
 
 @pytest.mark.parametrize("limits", [(1, 0), (1, 1), (3, 5), (64, 2)])
