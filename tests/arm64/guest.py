@@ -7,11 +7,13 @@ that begins with RESULT says in JSON what happened. Used by run.py.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import traceback
@@ -36,7 +38,7 @@ ENDS = {
     "stress": ([], "every end once\n"),
     "scarce": ([], "refused and recovered\n"),
 }
-PROGRAM_S = 600
+PROGRAM_S, SILENCE_S = 600, 120
 FINIT_MODULE, LOOP_SET_FD = 273, 0x4C00  # of AArch64
 DISK_BYTES = 1 << 30  # taken when written to
 
@@ -80,6 +82,16 @@ def run_programs() -> dict[str, str]:
     return found
 
 
+def show_tasks() -> None:
+    """What the kernel says of every thread of a program: something hangs."""
+    for task in Path("/proc").glob("[0-9]*/task/[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (task / "cmdline").read_bytes():
+                for name in ("comm", "wchan", "syscall", "stack"):
+                    print(task, name, (task / name).read_text().strip())
+    sys.stdout.flush()
+
+
 def run_pytest(arguments: list[str]) -> str:
     """The last line of a run, which counts; the others go to the console."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
@@ -88,7 +100,13 @@ def run_pytest(arguments: list[str]) -> str:
     ) as process:
         assert process.stdout is not None
         last = ""
-        for line in process.stdout:
+        while True:
+            if not select.select([process.stdout], [], [], SILENCE_S)[0]:
+                show_tasks()
+                continue
+            line = process.stdout.readline()
+            if not line:
+                break
             print(line, end="", flush=True)
             last = line if re.search(r"\d+ (passed|failed|error)", line) else last
     return f"{last.strip(' =')} (exit status {process.returncode})"

@@ -32,10 +32,10 @@ OPTIONS = ["-q", "-rs", "-o", "timeout=900", "-o", "faulthandler_timeout=600"]
 CPU = "neoverse-n1"  # 8.2: atomic instructions, as of this decade's servers
 
 
-def boot(kernel: Path, initramfs: Path, memory: int) -> dict[str, Any]:
+def boot(kernel: Path, initramfs: Path, memory: int, cpus: int) -> dict[str, Any]:
     """What guest.py says; its console is shown meanwhile."""
     command = ["qemu-system-aarch64", "-machine", "virt", "-accel", "tcg,thread=multi"]
-    command += ["-cpu", CPU, "-m", str(memory), "-smp", "2", "-nographic"]
+    command += ["-cpu", CPU, "-m", str(memory), "-smp", str(cpus), "-nographic"]
     command += ["-no-reboot", "-nic", "none", "-kernel", str(kernel)]
     command += ["-initrd", str(initramfs), "-append"]
     command += ["console=ttyAMA0 quiet panic=-1 random.trust_cpu=on"]
@@ -68,6 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=cache_folder() / "arm64")
     parser.add_argument("--memory", type=int, default=3072, help="MiB of the machine")
+    parser.add_argument("--cpus", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10, help="of mixed work; 0")
     parser.add_argument("tests", nargs="*", help="arguments of one pytest there")
     arguments = parser.parse_args()
@@ -84,7 +85,7 @@ def main() -> int:
     plan = {"seconds": arguments.seconds, "pytest": runs}
     initramfs = cache / "initramfs.cpio"
     build.write_image(cache, kernel, json.dumps(plan).encode(), initramfs)
-    found = boot(kernel, initramfs, arguments.memory)
+    found = boot(kernel, initramfs, arguments.memory, arguments.cpus)
     for name, text in found.get("pytest", {}).items():
         print(f"{name.removeprefix(' '.join(OPTIONS)).strip()}: {text}")
     wrong = failures(found)
