@@ -120,7 +120,6 @@ begin(struct flight *flight, uint32_t budget, uint32_t flags)
         .notes_count = plan->notes_count,
         .notes = (uintptr_t)handed->notes,
     };
-    flight->done = 0;
 }
 
 /* How many atoms a run may execute: as many as the flight may now, may own descriptors

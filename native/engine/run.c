@@ -121,6 +121,10 @@ flight_replay(struct flight *flight, int64_t res, bool stored)
     struct engine *engine = flight->engine;
     uint64_t args[6], now = flight->cells[step->ret];
     flight_gather(flight, step, args);
+    if (flight->done != 0 && res >= 0) { /* the kernel counts what it was told as well */
+        res -= (int64_t)flight->done;
+        transfer_advance(flight, step->op, args);
+    }
     engine->turn_atoms += 1;
     engine->turn_bytes += (step->op->flags & OP_PARTS) && res > 0 ? (uint64_t)res : 0;
     flight->ends = !conclude(flight, step, args, res == OP_MISS ? OP_MISS + 1 : res);

@@ -91,9 +91,11 @@ step(struct fake *fake, struct device_run *run, bool in_worker)
     for (int i = 0; i < 6 && atom->arg[i] != 0; i++) {
         args[i] = *word(atom->arg[i]);
     }
-    if ((atom->flags & ~0x1ffu) || run->done != 0) {
+    if ((atom->flags & ~0x1ffu) || run->done > args[2]) {
         return -EINVAL;
     }
+    args[1] += run->done;
+    args[2] -= run->done;
     struct device_note *note = NULL;
     if (atom->flags & DEVICE_EMIT) {
         note = &notes[run->noted & (run->notes_count - 1)];
@@ -106,6 +108,10 @@ step(struct fake *fake, struct device_run *run, bool in_worker)
     }
     if (error != 0) {
         return error;
+    }
+    if (run->done != 0) {
+        res = (int64_t)run->done + (res < 0 ? 0 : res);
+        run->done = 0;
     }
     run->last = run->pc;
     run->result = res;

@@ -226,6 +226,7 @@ scripted(struct fake *fake, long nr, const uint64_t args[6])
     case __NR_fcntl:
         return 0;
     case __NR_preadv2:
+    case __NR_pwritev2:
         script->attempts += 1;
         return script->attempt;
     default:

@@ -16,6 +16,7 @@ from driver import (
     FD,
     FSYNC,
     NEGATIVE,
+    NUMBERS,
     READ,
     Engine,
     Flight,
@@ -29,6 +30,8 @@ from handed_box import (
     FDS,
     FILE,
     GETPPID,
+    LENGTH,
+    MEM,
     RELOCS,
     RESULTS,
     chain,
@@ -71,6 +74,29 @@ def test_a_miss_on_a_file_goes_on_in_a_worker_of_the_kernel(
     assert (engine.stats().to_ring, engine.stats().to_worker) == (0, 0)
     flight.release()
     engine.close()
+
+
+def test_a_write_that_goes_on_behind_its_parts(kernel: Kernel, file: int) -> None:
+    """Until all has been written; an error then tells how much was."""
+    atoms = [
+        atom(NUMBERS["write"], FDS, MEM, LENGTH, ret=RESULTS, next=2),
+        atom(FSYNC, FDS + 1, ret=RESULTS + 1),
+    ]
+    for parts, total in (([40, 24], 64), ([40, -errno.ENOSPC], 40), ([0], 0)):
+        engine = Engine(kernel)
+        kernel.script(FD + 1, -11, 0)
+        kernel.script(FD, -11, parts[0])
+        flight = engine.fly(plan(atoms, image(file), RELOCS))
+        for part in parts:
+            kernel.script(FD, -11, part)
+            engine.turn()
+            assert lib.fake_command(kernel.c)
+            engine.turn()
+        drive(engine, flight)
+        assert flight.cell(RESULTS) == total
+        assert flight.ran() == [0, 1]
+        flight.release()
+        engine.close()
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
