@@ -133,7 +133,8 @@ RUNS = 100000
 SEED = 1
 
 # Python tests that run inside as well, on the loop's kernel backend.
-KERNEL_TESTS = tests/syslet tests/engine tests/files tests/binding tests/loop
+KERNEL_TESTS = tests/engine tests/syslet tests/files tests/binding \
+               tests/loop/test_loop_engine.py tests/doctor
 
 kernel-test: $(VENV)/built  ## Linux 6.1 with syslets as User Mode Linux: all tests inside
 	kernel=$$($(KERNEL_BUILD) um "$(KERNEL_CACHE)") && \

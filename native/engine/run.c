@@ -121,7 +121,8 @@ flight_replay(struct flight *flight, int64_t res, bool stored)
     struct engine *engine = flight->engine;
     uint64_t args[6], now = flight->cells[step->ret];
     flight_gather(flight, step, args);
-    if (flight->done != 0 && res >= 0) { /* the kernel counts what it was told as well */
+    if (flight->done != 0 &&
+        res >= 0) { /* the kernel counts what it was told as well */
         res -= (int64_t)flight->done;
         transfer_advance(flight, step->op, args);
     }

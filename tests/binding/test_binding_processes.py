@@ -410,9 +410,9 @@ syslet_loop.run(main())
 
 
 def test_an_unknown_backend_is_named() -> None:
-    done = in_process(HEAD + USE, "kernel")
+    done = in_process(HEAD + USE, "best")
     assert done.returncode == 1
-    assert "SYSLET_LOOP_BACKEND is 'kernel'" in done.stderr
+    assert "SYSLET_LOOP_BACKEND is 'best'" in done.stderr
 
 
 def test_optimised_python_and_development_mode(backend: str) -> None:
