@@ -2,6 +2,7 @@
 #
 #   make lib                 builds into build/lib
 #   make install-lib         installs below DESTDIR and PREFIX
+#   make async-test          the announcement's measurement, on files in build/lib/files
 #
 # Included by the Makefile; all paths are from the root of the checkout.
 
@@ -62,6 +63,13 @@ $(LIB)/syslet.pc: native/abi/syslet.pc.in native/abi/library.mk FORCE-PC
 
 .PHONY: FORCE-PC
 FORCE-PC:                # PREFIX may be another one now
+
+.PHONY: async-test
+async-test: $(LIB_FILES)  ## 1000 files by plain calls and by libsyslet, uncached and cached
+	mkdir -p $(LIB)/files
+	$(CC) -O2 -pthread -Inative/abi examples/abi/async_test.c -o $(LIB)/async_test \
+	      $(LIB)/libsyslet.a
+	$(LIB)/async_test $(LIB)/files
 
 install-lib: $(LIB_FILES) ## libsyslet below DESTDIR and PREFIX (/usr/local)
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)

@@ -7,6 +7,7 @@ image, read a stream and a range with fetch. Skipped where Chromium is not insta
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import struct
 import zlib
@@ -122,6 +123,7 @@ async def browse(folder: Path, profile: Path) -> object:
             f"http://127.0.0.1:{server.port}/",
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            env={n: v for n, v in os.environ.items() if n != "LD_PRELOAD"},  # make san
         )
         try:
             return await asyncio.wait_for(done, 60)
