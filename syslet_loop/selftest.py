@@ -39,10 +39,11 @@ def _stats() -> dict[str, int]:
 
 
 def _must_have_grown(
-    counter: str, before: dict[str, int], after: dict[str, int]
+    counters: str, before: dict[str, int], after: dict[str, int]
 ) -> None:
-    if after[counter] <= before[counter]:
-        raise RuntimeError(f"it worked, but not on this path: {counter} did not grow")
+    """One of these counters; their names are separated by spaces."""
+    if not any(after[name] > before[name] for name in counters.split()):
+        raise RuntimeError(f"it worked, but not on this path: {counters} did not grow")
 
 
 async def _inline() -> None:
@@ -68,7 +69,8 @@ async def _wait() -> None:
 async def _worker() -> None:
     before = _stats()
     await calls.faccessat("/", os.F_OK)
-    _must_have_grown("to_worker", before, _stats())
+    # The engine's, or one of a kernel that executes syslets.
+    _must_have_grown("to_worker to_kernel", before, _stats())
 
 
 async def _echo_server(

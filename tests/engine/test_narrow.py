@@ -323,7 +323,7 @@ def test_memory_has_a_bound_that_is_set() -> None:
 
 def test_a_loop_without_end_lets_its_worker_go(tmp_path: Path) -> None:
     """Others have their turn; and it goes on afterwards, until it is cancelled."""
-    engine = Engine(workers=0)
+    engine = Engine(backend=lib.BACKEND_EPOLL, workers=0)  # the engine's own workers
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     loop = plan([atom(N["fchmod"], 1, 2, next=1)], [0, fd, 0o600])
     endless, other = engine.fly(loop), call(engine, "fchmod", fd, 0o640)
