@@ -69,10 +69,10 @@ PyObject *
 engine_misses_method(struct engine_object *self, PyObject *none)
 {
     (void)none;
-    if (!engine_is_open(self)) {
-        return NULL;
+    PyObject *dict = PyDict_New(); /* first: the collector may close the engine */
+    if (dict != NULL && !engine_is_open(self)) {
+        Py_CLEAR(dict);
     }
-    PyObject *dict = PyDict_New();
     for (uint32_t nr = 0; dict != NULL && nr <= MISSES_COUNTED; nr++) {
         uint64_t count = engine_misses(self->engine, nr);
         if (count != 0 && note(dict, operation_name(nr), count) < 0) {

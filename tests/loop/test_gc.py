@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import sys
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from loop.sockets import make_pair
 from peers import Recorder, on_loop, turns, wired
 
 import syslet_loop
-from syslet_loop import calls
+from syslet_loop import _native, calls
 
 
 class Held:
@@ -313,3 +314,29 @@ async def test_nothing_grows() -> None:
     with no_growth(250):
         for _ in range(200):
             await everything()
+
+
+def test_the_collector_closes_an_engine_that_is_asked() -> None:
+    """Python 3.11 may collect inside of any allocation, and run any code."""
+    engine = _native.Engine()
+    ask = engine.misses
+
+    def close(phase: str, _: object) -> None:
+        if phase == "start":
+            engine.close()
+
+    gc.collect()
+    gc.disable()
+    kept: list[Any] = [[] for _ in range(gc.get_threshold()[0] + 1)]
+    kept.append([{} for _ in range(200)])  # none is left to be used again
+    gc.callbacks.append(close)
+    try:
+        with contextlib.suppress(RuntimeError):  # "the engine is closed"
+            gc.enable()
+            assert ask() == {}
+        if sys.version_info < (3, 12):
+            assert engine.closed
+    finally:
+        gc.callbacks.remove(close)
+        gc.enable()
+        engine.close()
