@@ -13,6 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from .files_folders import (
@@ -53,6 +54,7 @@ class Ahead:
         self.guesses: dict[Any, Found] = {}
         self.doubtful: set[Any] = set()  # would not be believed: not asked for ahead
         self.coming: set[Any] = set()
+        self.alone: set[Any] = set()  # could not be listed together with others
         self.open: dict[Any, Listing] = {}  # larger ones: a part, and the fd
         self.tasks: set[asyncio.Task[None]] = set()
         self.changed = asyncio.Event()
@@ -69,7 +71,7 @@ class Ahead:
                 await self.changed.wait()
                 continue
             wanted = [path, *self._following(stack)]
-            if len(wanted) == 1:
+            if len(wanted) == 1 or path in self.alone:
                 return await self._whole(path, await list_folder(path, self.flags))
             self._fetch(wanted, path)
         if path in self.open:
@@ -102,7 +104,15 @@ class Ahead:
         self.coming.update(paths)
         task = asyncio.create_task(self._run(paths, wanted))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(partial(self._ended, paths))
+
+    def _ended(self, paths: list[Any], task: asyncio.Task[None]) -> None:
+        """Nobody waits for what a task that failed or was cancelled would bring."""
+        self.tasks.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self.alone |= self.coming.intersection(paths)
+            self.coming.difference_update(paths)
+            self.changed.set()
 
     async def _run(self, paths: list[Any], wanted: object) -> None:
         paths += [paths[0][:0]] * (-len(paths) % SEVERAL)
@@ -118,7 +128,7 @@ class Ahead:
                     if path:
                         self._keep(path, result, path != wanted, below)
             elif wanted in some:
-                self.ready[wanted] = results
+                self.alone.add(wanted)  # it may be the error of another one
             self._guess(below)
             self.changed.set()
 
@@ -143,6 +153,8 @@ class Ahead:
             if fd >= 0:
                 os.close(fd)
         elif fd >= 0:
+            if path in self.open:  # it stands twice among those that come next
+                os.close(self.open[path][2])
             self.open[path] = (first, second, fd)
         else:
             self.ready[path] = OSError(-code, os.strerror(-code))
@@ -155,8 +167,8 @@ class Ahead:
     async def close(self) -> None:
         """Give up what nobody wants any more."""
         for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+            task.cancel()  # from here on it keeps nothing
         for _, _, fd in self.open.values():
-            os.close(fd)
+            os.close(fd)  # before a wait that may be cancelled
         self.open.clear()
+        await asyncio.gather(*self.tasks, return_exceptions=True)

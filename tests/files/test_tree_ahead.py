@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import syslet_loop
-from syslet_loop import files_ahead
+from syslet_loop import files_ahead, files_folders
 from syslet_loop import files_tree as files
 
 WIDE, DEEP = 3, 3
@@ -163,7 +163,7 @@ def test_limits(
 
 
 def test_flights_that_cannot_start(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine with one flight: what is asked for beside it fails, and says so."""
+    """An engine with one flight: what cannot be listed beside it is, or says so."""
     monkeypatch.setenv("SYSLET_LOOP_FLIGHTS", "1")
     for number in range(20):
         (tree / f"wide-{number}").mkdir()
@@ -171,8 +171,96 @@ def test_flights_that_cannot_start(tree: Path, monkeypatch: pytest.MonkeyPatch) 
     async def main() -> None:
         told: list[OSError] = []
         seen = [path async for path, _, _ in files.walk(str(tree), onerror=told.append)]
-        assert seen[0] == str(tree) and told
-        assert {type(error) for error in told} == {BlockingIOError}
-        assert {error.filename for error in told}.isdisjoint(seen)
+        failed = {error.filename for error in told}
+        assert seen[0] == str(tree)
+        assert {type(error) for error in told} <= {BlockingIOError}
+        assert failed.isdisjoint(seen)
+        assert failed.union(seen) >= {str(path) for path in tree.iterdir()}
 
     syslet_loop.run(main())
+
+
+def test_a_name_that_is_none(runner: asyncio.Runner, tree: Path) -> None:
+    """The caller's bad name is his error; those beside it are listed."""
+    seen: list[str] = []
+
+    async def main() -> None:
+        async for path, folders, _ in files.walk(str(tree)):
+            seen.append(path)
+            if path == str(tree):
+                folders.append("not\0one")
+
+    with pytest.raises(ValueError, match="null"):
+        runner.run(main())
+    assert seen == [path for path, _, _ in os.walk(tree)]
+
+
+def test_helpers_that_somebody_cancels(runner: asyncio.Runner, tree: Path) -> None:
+    """A program may cancel every task that it finds; the walk goes on."""
+
+    async def cancel_others(walker: asyncio.Task[None]) -> None:
+        mine = {asyncio.current_task(), walker}
+        while not walker.done():
+            for task in asyncio.all_tasks() - mine:
+                task.cancel()
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        walker = asyncio.current_task()
+        assert walker is not None
+        canceller = asyncio.create_task(cancel_others(walker))
+        assert [x async for x in files.walk(str(tree))] == expected(tree)
+        canceller.cancel()
+
+    runner.run(main())
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """Two directories with more in them than one flight brings."""
+    for name in ("one", "two"):
+        folder = tmp_path / "wide" / name
+        folder.mkdir(parents=True)
+        for number in range(400):
+            (folder / f"{number:03}-{'x' * 40}").touch()
+    return tmp_path / "wide"
+
+
+def open_below(folder: Path) -> list[str]:
+    """Descriptors of directories in there."""
+    links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    paths = [os.readlink(link) for link in links if link.is_symlink()]
+    return [path for path in paths if path.startswith(str(folder))]
+
+
+def test_a_directory_that_is_wanted_twice(runner: asyncio.Runner, wide: Path) -> None:
+    async def main() -> None:
+        seen = []
+        async for path, folders, others in files.walk(str(wide)):
+            seen.append((path, len(others)))
+            folders += folders
+        one, two = ((str(wide / name), 400) for name in ("one", "two"))
+        assert sorted(seen) == [(str(wide), 0), one, one, two, two]
+
+    runner.run(main())
+    assert open_below(wide) == []
+
+
+def test_the_end_of_a_walk_is_cancelled(runner: asyncio.Runner, wide: Path) -> None:
+    """What was opened ahead is closed although nobody waits for its helpers' end."""
+
+    async def main() -> None:
+        ahead = files_ahead.Ahead(files_folders.FLAGS)
+        one, two = (str(wide / name) for name in ("one", "two"))
+        ahead._fetch([one, two], one)
+        await ahead.changed.wait()
+        assert open_below(wide) == [one], "it is open until it is taken"
+        ahead.changed.clear()
+        ahead._fetch([two], None)
+        ending = asyncio.ensure_future(ahead.close())
+        await asyncio.sleep(0)
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+        assert one not in open_below(wide)
+
+    runner.run(main())
