@@ -156,6 +156,21 @@ call_sync(struct flight *flight, const uint64_t *args)
     return again ? OP_MISS : res; /* the host's signal handlers come first */
 }
 
+/* ASYNC leaves out the attempt, which would have said that a pipe or a socket has no
+ * places; the ring takes what comes next from it. A vector of nothing asks as well. */
+static int64_t
+miss_unattempted(const struct flight *flight, const struct op *op, const uint64_t *args)
+{
+    if (op->ready == 0 || op->args[3] != 'o' || flight->done != 0) {
+        return OP_MISS;
+    }
+    if ((int64_t)args[3] < 0) {
+        return -EINVAL;
+    }
+    int64_t res = flight_call(flight, __NR_preadv, args[0], 0, 0, 0, 0, 0);
+    return res == -ESPIPE ? res : OP_MISS;
+}
+
 static int64_t
 try_atom(struct flight *flight, const struct step *step, uint64_t args[6])
 {
@@ -177,9 +192,11 @@ try_atom(struct flight *flight, const struct step *step, uint64_t args[6])
     if (step->flags & SYSLET_SYNC) {
         return call_sync(flight, args);
     }
-    if (op->attempt == NULL || flight->skip_attempt ||
-        ((step->flags & SYSLET_ASYNC) && !flight->retries)) {
+    if (op->attempt == NULL || flight->skip_attempt) {
         return OP_MISS;
+    }
+    if ((step->flags & SYSLET_ASYNC) && !flight->retries) {
+        return miss_unattempted(flight, op, args);
     }
     if (op->attempt == attempt_plain) {
         return call_plain(flight, step, args);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,37 @@ def test_what_is_only_a_place(runner: asyncio.Runner, tmp_path: Path) -> None:
             os.close(fd)
 
     runner.run(main())
+
+
+@pytest.mark.parametrize("kind", ["pipe", "empty pipe", "socket", "eventfd"])
+def test_what_has_no_places(runner: asyncio.Runner, kind: str) -> None:
+    """Nothing is taken out of it or put into it, and nothing is waited for."""
+    reads, writes = os.pipe()
+    left, right = socket.socketpair()
+    event = os.eventfd(5)
+    right.send(b"x" * 8)
+    if kind == "pipe":
+        os.write(writes, b"x" * 8)
+    ends = {"socket": (left.fileno(), left.fileno()), "eventfd": (event, event)}
+    source, target = ends.get(kind, (reads, writes))
+
+    async def main() -> None:
+        for buffer in (files.direct_buffers(1, 8)[0], memoryview(bytearray(8))):
+            for flight in (
+                files.direct_pread(source, buffer, 0),
+                files.direct_pwrite(target, buffer, 0),
+            ):
+                with pytest.raises(OSError, match="Illegal seek"):
+                    await flight
+                assert bytes(buffer) == bytes(8)
+            with pytest.raises(OSError, match="Invalid argument"):
+                await files.direct_pread(source, buffer, -1)
+
+    with left, right:
+        runner.run(main())
+        assert left.recv(16) == b"x" * 8
+        assert os.eventfd_read(event) == 5
+        if kind == "pipe":
+            assert os.read(reads, 16) == b"x" * 8
+    for fd in (reads, writes, event):
+        os.close(fd)
