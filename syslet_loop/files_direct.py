@@ -127,8 +127,11 @@ def direct_buffers(count: int, size: int) -> list[memoryview]:
     They are registered together with the ring of the running loop, which makes reads
     and writes of files opened with O_DIRECT cheaper on that loop; where there is no
     ring, or RLIMIT_MEMLOCK or a limit of the engine forbids it, they are memory like
-    any other. It is given back when the last piece is. Raises ValueError if `count` or
-    `size` is below 1, OSError if there is no memory, RuntimeError outside of a loop.
+    any other. It is given back when the last piece is. Whoever takes pages out of it
+    (madvise with MADV_DONTNEED) has other pages than the kernel from then on.
+
+    Raises ValueError if `count` or `size` is below 1, OSError if there is no memory,
+    RuntimeError outside of a loop.
     """
     if count < 1 or size < 1:
         raise ValueError("count and size must be at least 1")

@@ -59,8 +59,9 @@ fixed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     void *memory = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
+        PyErr_SetFromErrno(PyExc_OSError);
         Py_DECREF(self);
-        return PyErr_SetFromErrno(PyExc_OSError);
+        return NULL;
     }
     self->memory = memory;
     self->size = size;
