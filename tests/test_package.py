@@ -92,10 +92,15 @@ def test_the_package_has_its_types(copy: Path) -> None:
 
 
 @needs_mypy
-def test_the_stubs_agree_with_the_module() -> None:
+def test_the_stubs_agree_with_the_module(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy.stubtest", "syslet_loop._native"]
-    allowed = str(ROOT / "tests" / "stubtest.allow")
-    run(*command, "--concise", "--ignore-disjoint-bases", "--allowlist", allowed)
+    options = ["--concise", "--ignore-disjoint-bases"]
+    allowed = [ROOT / "tests" / "stubtest.allow"]
+    if sys.version_info < (3, 12):  # then what gives memory has no method for it
+        allowed.append(tmp_path / "allow")
+        allowed[-1].write_text(r"syslet_loop\._native\.FixedMemory\.__buffer__")
+    options += [word for file in allowed for word in ("--allowlist", str(file))]
+    run(*command, *options)
 
 
 @needs_mypy

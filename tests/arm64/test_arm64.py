@@ -25,7 +25,11 @@ FLAGS = {
     "native/abi": SHARED,
     "native/python": (*SHARED, f"-isystem{sysconfig.get_paths()['include']}"),
     "tests/engine": (*SHARED, f"-iquote{ROOT}/native/engine"),
-    "tests/fuzz": (*SHARED, f"-iquote{ROOT}/native/engine"),
+    "tests/fuzz": (
+        *SHARED,
+        f"-iquote{ROOT}/native/engine",
+        f"-iquote{ROOT}/tests/engine",
+    ),
     "tests/abi/programs": (*build.STRICT, "-O1", f"-I{ROOT}/native/abi"),
     "examples/abi": (*build.STRICT, "-O1", f"-I{ROOT}/native/abi"),
 }
