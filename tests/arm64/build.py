@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.kernels import image
 from tests.kernels.run import Apt, archive, output
+from tests.kernels.suite import ETC
 
 ROOT = Path(__file__).parents[2]
 TRIPLET = "aarch64-linux-gnu"
@@ -32,13 +33,6 @@ SOURCES = ("native", "syslet_loop", "pytest_syslet_loop", "tests", "examples")
 SOURCES += ("benchmarks", "docs", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 STRICT = ("-std=c11", "-D_DEFAULT_SOURCE", "-Wall", "-Wextra", "-Werror")
 OLD = ("-std=gnu89", "-Wall", "-Werror", "-Wno-sign-compare")
-# What Debian's packages write when they are configured, which nothing here is.
-ETC = {
-    "passwd": "root:x:0:0:root:/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
-    "group": "root:x:0:\nnogroup:x:65534:\n",
-    "hosts": "127.0.0.1 localhost\n::1 localhost\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\nservices: files\n",
-}
 
 
 class Packages(Apt):

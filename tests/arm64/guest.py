@@ -7,13 +7,8 @@ that begins with RESULT says in JSON what happened. Used by run.py.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import fcntl
 import json
 import os
-import re
-import select
 import subprocess
 import sys
 import traceback
@@ -24,6 +19,7 @@ sys.path.insert(0, "/app/site")
 sys.path.insert(0, "/app")
 
 from tests.kernels import guest as machine
+from tests.kernels import inside
 
 APP = Path("/app")
 PROGRAMS = APP / "programs"
@@ -38,23 +34,7 @@ ENDS = {
     "stress": ([], "every end once\n"),
     "scarce": ([], "refused and recovered\n"),
 }
-PROGRAM_S, SILENCE_S = 600, 120
-FINIT_MODULE, LOOP_SET_FD = 273, 0x4C00  # of AArch64
-DISK_BYTES = 1 << 30  # taken when written to
-
-
-def mount_disk() -> None:
-    """An ext4 file system for what the tests write: tmpfs cannot do all of it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/app/loop.ko", "rb") as module:
-        if libc.syscall(FINIT_MODULE, module.fileno(), b"", 0) != 0:
-            raise OSError(ctypes.get_errno(), "loop.ko")
-    with open("/disk", "w+b") as disk, open("/dev/loop0", "r+b", buffering=0) as device:
-        disk.truncate(DISK_BYTES)
-        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "/disk"], check=True)
-        fcntl.ioctl(device, LOOP_SET_FD, disk.fileno())
-        machine.mount("ext4", "/tmp", "/dev/loop0")
-    os.chmod("/tmp", 0o1777)
+PROGRAM_S = 600
 
 
 def run_program(name: str) -> str:
@@ -82,36 +62,6 @@ def run_programs() -> dict[str, str]:
     return found
 
 
-def show_tasks() -> None:
-    """What the kernel says of every thread of a program: something hangs."""
-    for task in Path("/proc").glob("[0-9]*/task/[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (task / "cmdline").read_bytes():
-                for name in ("comm", "wchan", "syscall", "stack"):
-                    print(task, name, (task / name).read_text().strip())
-    sys.stdout.flush()
-
-
-def run_pytest(arguments: list[str]) -> str:
-    """The last line of a run, which counts; the others go to the console."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=APP
-    ) as process:
-        assert process.stdout is not None
-        last = ""
-        while True:
-            if not select.select([process.stdout], [], [], SILENCE_S)[0]:
-                show_tasks()
-                continue
-            line = process.stdout.readline()
-            if not line:
-                break
-            print(line, end="", flush=True)
-            last = line if re.search(r"\d+ (passed|failed|error)", line) else last
-    return f"{last.strip(' =')} (exit status {process.returncode})"
-
-
 def result() -> dict[str, Any]:
     """Everything, in order."""
     plan = json.loads((APP / "plan.json").read_text())
@@ -120,7 +70,8 @@ def result() -> dict[str, Any]:
         found["machine"] = machine.result(plan["seconds"])
         print("MACHINE", json.dumps(found["machine"]), flush=True)
     found["pytest"] = {
-        " ".join(arguments): run_pytest(arguments) for arguments in plan["pytest"]
+        " ".join(arguments): inside.run_pytest(arguments, APP)
+        for arguments in plan["pytest"]
     }
     return found
 
@@ -130,7 +81,7 @@ def main() -> None:
         os.environ["PATH"] = "/usr/bin:/bin:/usr/sbin:/sbin"
         machine.mount_all()
         machine.mount("devpts", "/dev/pts")
-        mount_disk()
+        inside.mount_disk()
         machine.loopback_up()
         os.environ["HOME"] = "/tmp"
         os.chdir(APP)

@@ -1,8 +1,9 @@
 """What runs as the first process of a virtual machine: the loop on another kernel.
 
-Ten seconds of work on each backend, after the doctor's self-test, and one line that
-begins with RESULT and says in JSON what happened. Run by tests/kernels/run.py, also as
-an ordinary program (`python tests/kernels/guest.py 1`), which mounts nothing.
+Ten seconds of work on each backend, after the doctor's self-test, or the pytest runs of
+plan.json, and one line that begins with RESULT and says in JSON what happened. Run by
+tests/kernels/run.py, also as an ordinary program (`python tests/kernels/guest.py 1`),
+which mounts nothing.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, "/app/site")
 sys.path.insert(0, "/app")
 
 import syslet_loop
 from syslet_loop import calls, doctor, files, syslet
 from syslet_loop.language import ASYNC
 
+APP = Path("/app")
+PLAN = APP / "plan.json"
 SECONDS = 10.0
 PATIENCE_S = 60
 FILES, CONNECTIONS, BLOCK = 40, 8, 20_000
@@ -218,6 +222,20 @@ def result(seconds: float) -> dict[str, Any]:
     return found
 
 
+def tests() -> dict[str, Any]:
+    """What pytest says of each run of the plan."""
+    from tests.kernels import inside
+
+    inside.mount_disk()
+    return {
+        "release": platform.release(),
+        "pytest": {
+            " ".join(arguments): inside.run_pytest(arguments, APP)
+            for arguments in json.loads(PLAN.read_text())
+        },
+    }
+
+
 # As the first process there is.
 
 _POWER_OFF = 0x4321FEDC
@@ -255,10 +273,12 @@ def main() -> None:
     try:
         if first:
             os.environ["PATH"] = "/bin:/usr/bin"
+            os.environ["HOME"] = "/tmp"
             mount_all()
             loopback_up()
         seconds = float(sys.argv[1]) if len(sys.argv) > 1 and not first else SECONDS
-        print("RESULT", json.dumps(result(seconds)), flush=True)
+        found = tests() if first and PLAN.exists() else result(seconds)
+        print("RESULT", json.dumps(found), flush=True)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import _cffi_backend
 
+from . import suite
+
 ROOT = Path(__file__).parents[2]
 GUEST = Path(__file__).with_name("guest.py")
 LEFT_OUT = {"test", "idlelib", "tkinter", "ensurepip", "lib2to3", "turtledemo"}
@@ -31,7 +33,9 @@ class Archive:
         self.parts: list[bytes] = []
         self.names: set[str] = set()
 
-    def add(self, name: str, mode: int, data: bytes = b"", device: int = 0) -> None:
+    def add(
+        self, name: str, mode: int, data: bytes = b"", device: int = 0, time: int = 0
+    ) -> None:
         """A file, a folder, a link or a device, after the folders it lies in."""
         name = name.strip("/")
         if name in self.names:
@@ -39,23 +43,27 @@ class Archive:
         if "/" in name:
             self.add(name.rpartition("/")[0], stat.S_IFDIR | 0o755)
         self.names.add(name)
-        self._entry(name, mode, data, device)
+        self._entry(name, mode, data, device, time)
 
-    def _entry(self, name: str, mode: int, data: bytes, device: int) -> None:
-        fields = (len(self.names), mode, 0, 0, 1, 0, len(data), 0, 0)
+    def _entry(
+        self, name: str, mode: int, data: bytes, device: int = 0, time: int = 0
+    ) -> None:
+        fields = (len(self.names), mode, 0, 0, 1, time, len(data), 0, 0)
         fields += (os.major(device), os.minor(device), len(name) + 1, 0)
         head = b"070701" + b"".join(b"%08x" % field for field in fields)
         head += name.encode() + b"\0"
         self.parts += [head, bytes(-len(head) % 4), data, bytes(-len(data) % 4)]
 
     def write(self, path: Path) -> None:
-        self._entry("TRAILER!!!", 0, b"", 0)
+        self._entry("TRAILER!!!", 0, b"")
         path.write_bytes(b"".join(self.parts))
 
     def take(self, path: Path, name: str = "") -> None:
-        """A file of this machine, with what a link points to."""
+        """A file of this machine, with what a link points to, as old as it is: else
+        what Python has compiled of it would not count."""
         mode = stat.S_IFREG | (0o755 if os.access(path, os.X_OK) else 0o644)
-        self.add(name or str(path), mode, path.read_bytes())
+        time = int(path.stat().st_mtime)
+        self.add(name or str(path), mode, path.read_bytes(), time=time)
 
 
 def libraries(paths: set[Path]) -> set[Path]:
@@ -82,8 +90,9 @@ def standard_library() -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def build(target: Path) -> None:
-    """Write the archive; the kernel runs /init in it."""
+def build(target: Path, kernel: Path | None = None, plan: bytes = b"") -> None:
+    """Write the archive; the kernel runs /init in it. With a plan, which goes to
+    guest.py, and the kernel that it is for: also what pytest needs."""
     archive = Archive()
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=os.makedev(5, 1))
     python = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")
@@ -91,6 +100,8 @@ def build(target: Path) -> None:
     for path in standard_library():
         archive.take(path)
         native |= {path} if path.suffix == ".so" else set()
+    if kernel is not None:
+        native |= suite.add(archive, kernel, plan)
     for path in (ROOT / "syslet_loop").rglob("*"):
         if path.suffix in (".py", ".so"):
             archive.take(path, f"app/{path.relative_to(ROOT)}")

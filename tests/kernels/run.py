@@ -5,6 +5,9 @@ archive has for the release that is installed, its backports and what comes afte
 downloads and unpacks one of each into a cache, runs tests/kernels/guest.py on it as the
 first process, and prints a table. Exit status 1 if something did not work on a kernel
 that has all that the ring backend needs. Needs apt, dpkg-deb and qemu-system-x86_64.
+
+With arguments (`… --kernel 6.1 tests/binding`), which are pytest's, the machines run
+these tests instead, with a disk of ext4 and a folder of tmpfs, /dev/shm, to write to.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,6 +29,8 @@ from typing import Any
 from . import image
 
 NEEDED = ("apt-get", "apt-cache", "dpkg-deb", "qemu-system-x86_64")
+# A test may take longer there before it counts as hanging.
+OPTIONS = ["-q", "-rs", "-o", "timeout=300", "-o", "faulthandler_timeout=200"]
 LIMIT_S = 600  # of one machine; without acceleration all is slow
 # QEMU 7.2 leaves wrong flags behind cmpxchg16b: kernels do without it.
 CPU = "max,-cx16,-la57"
@@ -137,15 +143,23 @@ def find_kernels(cache: Path) -> list[Kernel]:
     return list(found.values())
 
 
-def boot(kernel: Path, initramfs: Path) -> dict[str, Any]:
-    """What guest.py says on this kernel; 'error' if it says nothing."""
-    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", CPU, "-m", "1024"]
+def command(kernel: Path, initramfs: Path, memory: int) -> list[str]:
+    """What starts the machine; its console is what the program writes."""
+    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", CPU, "-m", str(memory)]
     command += ["-smp", "2", "-nographic", "-no-reboot", "-nic", "none"]
     command += ["-kernel", str(kernel), "-initrd", str(initramfs)]
     command += ["-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on"]
+    return command
+
+
+def boot(kernel: Path, initramfs: Path) -> dict[str, Any]:
+    """What guest.py says on this kernel; 'error' if it says nothing."""
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S
+            command(kernel, initramfs, 1024),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LIMIT_S,
         )
         text = done.stdout.decode(errors="replace")
     except subprocess.TimeoutExpired as late:
@@ -183,16 +197,56 @@ def row(kernel: Kernel, found: dict[str, Any], seconds: float) -> str:
     return f"{head}{', '.join(parts)} ({seconds:.0f} s)"
 
 
+def boot_tests(kernel: Path, initramfs: Path) -> dict[str, Any]:
+    """The same of pytest; the console is shown meanwhile, as this may take long."""
+    found: dict[str, Any] = {"error": "the machine said nothing"}
+    with subprocess.Popen(
+        command(kernel, initramfs, 3072),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if line.startswith("RESULT {"):
+                found = json.loads(line.removeprefix("RESULT "))
+    return found
+
+
+def run_tests(kernels: list[Kernel], initramfs: Path, tests: list[str]) -> int:
+    """pytest on each of these kernels; exit status."""
+    plan = json.dumps([[*OPTIONS, *shlex.split(each)] for each in tests]).encode()
+    rows, failed = [], not kernels
+    for kernel in kernels:
+        image.build(initramfs, kernel.path, plan)
+        found = boot_tests(kernel.path, initramfs)
+        for name, text in found.get("pytest", {"": found.get("error")}).items():
+            name = name.removeprefix(" ".join(OPTIONS)).strip()
+            rows.append(f"{kernel.package} {name}: {text}")
+            failed |= not str(text).endswith("(exit status 0)")
+    print("\n".join(rows))
+    return int(failed)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=cache_folder())
+    parser.add_argument("--kernel", help="only this one: 6.1")
+    parser.add_argument("tests", nargs="*", help="each the arguments of one pytest")
     arguments = parser.parse_args()
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
         print(f"not to be had here: {', '.join(missing)}")
         return 1
-    kernels = find_kernels(arguments.cache)
+    kernels = [
+        kernel
+        for kernel in find_kernels(arguments.cache)
+        if arguments.kernel in (None, _line(kernel.package))
+    ]
     initramfs = arguments.cache / "initramfs.cpio"
+    if arguments.tests:
+        return run_tests(kernels, initramfs, arguments.tests)
     image.build(initramfs)
     rows, failed = [], not kernels
     for kernel in kernels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import stat
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernels import image, run
+from tests.kernels import image, run, suite
 
 GUEST = Path(__file__).with_name("guest.py")
 
@@ -54,6 +55,24 @@ def test_a_row_tells_what_failed(found: dict[str, Any]) -> None:
 def test_kernels_are_told_apart() -> None:
     names = [f"linux-image-6.1{tail}-cloud-amd64" for tail in (".0-9", ".0-10", "2.3")]
     assert [run._line(name) for name in names] == ["6.1", "6.1", "6.12"]
+
+
+def test_pytest_is_packed_with_its_plan_and_the_kernels_disk(tmp_path: Path) -> None:
+    top = tmp_path / "linux-image-1.2-cloud-amd64"
+    folder = top / "lib" / "modules" / "1.2" / "kernel" / "drivers" / "block"
+    folder.mkdir(parents=True)
+    (folder / "loop.ko.xz").write_bytes(lzma.compress(b"a module"))
+    assert suite.module(top / "boot" / "vmlinuz-1.2") == b"a module"
+    assert {"pytest", "pytest-timeout", "pluggy"} <= suite.wanted()
+    assert not suite.wanted() & suite.LEFT_OUT
+    sources = {name for _, name in suite.checkout()}
+    assert {"pyproject.toml", "tests/conftest.py", "syslet_loop/loop.py"} <= sources
+    assert "pytest/__init__.py" in {name for _, name in suite.installed()}
+
+
+def test_a_kernel_without_a_disk_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"no loop\.ko"):
+        suite.module(tmp_path / "linux-image-1.2-cloud-amd64" / "boot" / "vmlinuz")
 
 
 def test_the_archive_is_one_that_kernels_read(tmp_path: Path) -> None:
