@@ -14,14 +14,19 @@ loop = syslet_loop.new_event_loop()
 print("backend:", loop.backend)
 loop.close()' || exit 1
 
-# What this machine cannot do on any backend. A new ring in a forked child does not
-# answer (6.1's User Mode Linux); its root, a tmpfs, forgets names that do not exist; a
-# test that sends files on the other backends does not end.
+# What this machine cannot do on any backend. At a fork 6.1's User Mode Linux copies the
+# host process and then corrects what the child has mapped, but not the gaps: memory that
+# was not to be inherited (MADV_DONTFORK), as a ring's, is still the parent's there. What
+# the child maps at the same place, as it does with its own ring, it reads and writes in
+# the parent's: the new ring seems not to answer (ETIME). On Debian's 6.1 the same tests
+# pass.
 without() {
-    echo --deselect tests/loop/test_loop_engine.py::test_a_forked_child_makes_its_own_loop
-    echo --deselect tests/binding/test_binding_awaitable.py::test_send_runs_it
-    echo --ignore tests/binding/test_binding_processes.py
-    echo --ignore tests/syslet/test_fly_sendfile.py
+    new_loop=tests/loop/test_loop_engine.py::test_a_forked_child_makes_its_own_loop
+    refused=tests/binding/test_binding_processes.py
+    refused=$refused::test_the_parents_loop_is_refused_in_a_child
+    for each in "$new_loop[uring]" "$new_loop[kernel]" "$refused[uring]"; do
+        echo --deselect "$each"
+    done
 }
 
 # shellcheck disable=SC2046
