@@ -238,10 +238,21 @@ workers_submit(struct flight *flight)
     add_worker(engine, due);
 }
 
+/* With the lock held: how long until those whose signal came too early get another. Not
+ * sooner however often the host turns: these signals queue, and a worker that does
+ * nothing but return from them never comes to the end of its call. */
+static int64_t
+again_in_ns(const struct workers *workers)
+{
+    int64_t ns = workers->interrupted_ns + CANCEL_RESEND_NS - clock_ns();
+    return ns > 0 ? ns : 0;
+}
+
 /* With the lock held. */
 static void
 interrupt_again(struct engine *engine)
 {
+    engine->workers.interrupted_ns = clock_ns();
     for (struct flight *flight = engine->in_air; flight != NULL;
          flight = flight->following) {
         if (flight->on_worker && flight->cancelled) {
@@ -255,7 +266,7 @@ workers_tend(struct engine *engine)
 {
     struct workers *workers = &engine->workers;
     pthread_mutex_lock(&workers->lock);
-    if (workers->interrupts != 0) {
+    if (workers->interrupts != 0 && again_in_ns(workers) == 0) {
         interrupt_again(engine);
     }
     bool due = one_more_is_due(workers);
@@ -274,7 +285,7 @@ workers_due(struct engine *engine)
     pthread_mutex_lock(&workers->lock);
     bool waiting = is_work_there(workers) && workers->alive < workers->limit;
     int64_t ns = waiting                    ? WORKERS_STUCK_NS
-                 : workers->interrupts != 0 ? CANCEL_RESEND_NS
+                 : workers->interrupts != 0 ? again_in_ns(workers)
                                             : -1;
     pthread_mutex_unlock(&workers->lock);
     return ns;
@@ -353,7 +364,9 @@ workers_interrupt(struct flight *flight)
         wake = workers->inbox.first == NULL;
         queue_append(&workers->inbox, flight);
     } else if (flight->on_worker) {
-        workers->interrupts += 1;
+        if (workers->interrupts++ == 0) {
+            workers->interrupted_ns = clock_ns();
+        }
         __atomic_store_n(&flight->cancelled, 1, __ATOMIC_SEQ_CST);
         pthread_kill(flight->worker, interrupt_signal());
     }

@@ -28,9 +28,10 @@ struct workers {
     struct job_queue stays; /* jobs that may wait for somebody else without bound */
     struct job_queue inbox; /* finished, for the engine's thread */
     uint32_t limit, alive, idle;
-    uint32_t staying;    /* workers that run one of those */
-    int64_t taken_ns;    /* when a worker last took a job, or was added */
-    uint32_t interrupts; /* cancelled flights that may still sit in a system call */
+    uint32_t staying;       /* workers that run one of those */
+    int64_t taken_ns;       /* when a worker last took a job, or was added */
+    uint32_t interrupts;    /* cancelled flights that may still sit in a system call */
+    int64_t interrupted_ns; /* when the last of them was told, or all once more */
     bool stopping;
     bool signal_ready; /* the interrupting signal has its handler */
 };
