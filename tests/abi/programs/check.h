@@ -3,18 +3,10 @@
 #define CHECK_H
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <syslet.h>
 
-#define CHECK(condition)                                                               \
-    do {                                                                               \
-        if (!(condition)) {                                                            \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);            \
-            exit(1);                                                                   \
-        }                                                                              \
-    } while (0)
+#include "must.h"
 
 #define AT(variable) ((uint64_t)(uintptr_t)&(variable))
 

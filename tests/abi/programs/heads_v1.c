@@ -12,13 +12,7 @@
 #include <syslet.h>
 #include <unistd.h>
 
-#define CHECK(condition)                                                               \
-    do {                                                                               \
-        if (!(condition)) {                                                            \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);            \
-            exit(1);                                                                   \
-        }                                                                              \
-    } while (0)
+#include "must.h"
 
 static struct syslet_uatom *ring[8];
 static struct async_head_user head;
